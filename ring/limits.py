@@ -1,0 +1,94 @@
+"""Every bound in one place: value, unit, reason, and what happens when it is reached.
+
+Names end in their unit. A limit that an operator may want to move is a setting instead, and its
+default stands in `director/settings.py`. Reaching a limit is always counted and noted.
+"""
+
+# --- ring links -------------------------------------------------------------------------------
+
+CLASSIC_LINE_BYTES_MAX = 1023
+"""A classic ring line without its LF (ring-protocol.md section 3). Longer: the link is hung up."""
+
+FRAME_BYTES_MAX = 256 * 1024
+"""A native frame with its header. 4,096 users need about 45 kB; longer: the link is hung up."""
+
+FRAME_USERS_MAX = 4096
+"""Users in one native frame, and in one step of an export. More: the sender starts a new frame."""
+
+FRAME_TEXT_BYTES_MAX = 1000
+"""A user name, tag or host name on the ring, so that it fits a classic line when escaped at worst
+once more. Longer: refused where it enters (admin socket, configuration)."""
+
+EXPORT_OUTPUT_BYTES_MAX = 128 * 1024
+"""An export (handshake users) pauses while a link has this much unsent output, so that memory stays
+bounded with any number of users. The original uses the same figure."""
+
+DIRECTORS_MAX = 1024
+"""Directors one node remembers. The original's guidance is 9; a peer that announces more than this
+is hung up, because the list would otherwise grow with every wrong ME or CONNECT."""
+
+LINKS_MAX = 256
+"""Ring connections at one time. More: the newest accepted one is closed at once."""
+
+RECEIVE_BYTES = 64 * 1024
+"""Read from a link at a time; then everybody else gets a turn."""
+
+# --- hosts ------------------------------------------------------------------------------------
+
+WEIGHT_MAX = 1000
+"""Points one mail host may have when an administrator sets it (users-and-hosts.md section 2.3).
+More: refused with `vhost count too large`."""
+
+RING_WEIGHT_MAX = 100_000
+"""Points accepted from a neighbour. The original takes any number and then builds that many points;
+we hang up instead (ring-protocol.md section 16)."""
+
+HOSTS_MAX = 4096
+"""Mail hosts in all. Users refer to hosts by 16-bit numbers, flushed ones included."""
+
+IPV4_RANGE_HOSTS_MAX = 256
+IPV6_RANGE_HOSTS_MAX = 65536
+"""Addresses in one range of `director_mail_servers` (users-and-hosts.md sec. 2.2). The IPv6 bound
+is the original's; HOSTS_MAX is reached first. More: the configuration is refused."""
+
+# --- lookups and moves ------------------------------------------------------------------------
+
+LOOKUP_TIMEOUT_S = 30.0
+"""A parked lookup fails with a temporary error after this long; the original: after 30 to 60
+(login-sockets.md section 5.3)."""
+
+PARKED_LOOKUPS_MAX = 100_000
+"""Lookups waiting at one time, about 60 MB. More: the newest fails at once (temporary error)."""
+
+MOVE_TIMEOUT_S = 30.0
+"""A move that is not finished everywhere by then is given up (users-and-hosts.md section 11)."""
+
+COMMAND_TIMEOUT_S = 30.0
+"""An administrator's command waits this long for a synced ring, before and after its change."""
+
+COMMANDS_WAITING_MAX = 1000
+"""Administrator's commands waiting for the ring or for a kick slot. More: answered TRYAGAIN."""
+
+# --- local sockets ----------------------------------------------------------------------------
+
+AUTH_LINE_BYTES_MAX = 16384
+"""A line of the auth protocols (login-sockets.md section 2.3). Longer: connection closed."""
+
+ADMIN_LINE_BYTES_MAX = 1024
+"""A line on director-admin (doveadm-director.md section 1.1). Longer: the connection is closed."""
+
+NOTIFY_LINE_BYTES_MAX = 1024
+"""A line on proxy-notify. Longer: that line is dropped, the reader goes on."""
+
+SESSION_OUTPUT_BYTES_MAX = 1024 * 1024
+"""Unsent bytes of one local connection before we stop reading its other side (back-pressure), so a
+client that never reads costs this much and no more."""
+
+SESSION_READ_BYTES = 64 * 1024
+"""Read from one local connection at a time; then the next ready one has its turn."""
+
+POLL_DESCRIPTORS_MAX = 256
+"""Ready descriptors served in one turn of the poll set, then a checkpoint for everybody else."""
+
+AUTH_PENDING_MAX = 65536
+"""Requests held back (parked) on one login connection. More: the newest is answered temp_fail."""

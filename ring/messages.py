@@ -1,0 +1,259 @@
+"""One frozen value per ring message: what directors say to each other, however it is spelled.
+
+Both codecs (`codec/classic.py`, `codec/native.py`) translate between bytes and these values, so
+everything above `link.py` is the same for both wires. The classic names are in the comments'
+cross-references only; ring-protocol.md section 8 is the authority on meaning.
+
+`Users` is the one message that comes by the million. It is columns, not objects: row `i` says that
+the user with hash `hashes[i]` belongs to `hosts[host_indexes[i]]` since `timestamps[i]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import attrs
+
+from ring.address import DirectorAddress, IpAddress
+
+CLASSIC_MINOR = 9
+"""The newest minor version a Dovecot director ever announced."""
+
+NATIVE_MINOR = 100
+"""What we announce. A peer that announces this much or more continues in native frames."""
+
+UNKNOWN_TIMESTAMP = 0xFFFFFFFF
+"""The timestamp column's value for a user line without a time (peers before minor 9)."""
+
+
+@attrs.frozen(kw_only=True)
+class Stamp:
+    """Who originated a command, and its number there; duplicates are known by it (section 8.0)."""
+
+    origin: DirectorAddress
+    sequence: int
+
+
+@attrs.frozen(kw_only=True)
+class Version:
+    major: int
+    minor: int
+
+
+@attrs.frozen(kw_only=True)
+class Me:
+    """The peer says who it is; `wall` is its clock in Unix seconds, None if it did not say."""
+
+    address: DirectorAddress
+    wall: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Hello:
+    """Native only, the first frame: ring-wide choices that must agree (DESIGN section 3)."""
+
+    director_hash: str
+
+
+@attrs.frozen
+class Director:
+    """This director exists."""
+
+    address: DirectorAddress
+
+
+@attrs.frozen
+class DirectorRemove:
+    address: DirectorAddress
+
+
+@attrs.frozen
+class HostsStart:
+    """The sender's host list follows; `is_complete` says its ring has been complete before."""
+
+    is_complete: bool
+
+
+@attrs.frozen
+class HostsEnd:
+    is_complete: bool
+
+
+@attrs.frozen(kw_only=True)
+class Host:
+    """State of one mail host. In a handshake's host block `stamp` is None.
+
+    `weight` is the number of points; `changed_at` the Unix second of the last up/down change, 0 if
+    it never changed; `hostname` empty if the host was configured by address.
+    """
+
+    stamp: Stamp | None
+    ip: IpAddress
+    weight: int
+    tag: bytes = b""
+    is_down: bool = False
+    changed_at: int = 0
+    hostname: bytes = b""
+
+
+@attrs.frozen(kw_only=True)
+class HostRemove:
+    stamp: Stamp
+    ip: IpAddress
+
+
+@attrs.frozen(kw_only=True)
+class HostFlush:
+    stamp: Stamp
+    ip: IpAddress
+
+
+@attrs.frozen(kw_only=True)
+class Users:
+    """Columns of users; all columns but `hosts` have the same length.
+
+    `weak` holds the row numbers of weak users (handshake only). `is_handshake` tells the rows of an
+    export, which are never forwarded, from gossip.
+    """
+
+    hashes: Sequence[int]
+    timestamps: Sequence[int]
+    hosts: Sequence[IpAddress]
+    host_indexes: Sequence[int]
+    weak: frozenset[int] = frozenset()
+    is_handshake: bool = False
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+
+@attrs.frozen(kw_only=True)
+class UserWeak:
+    stamp: Stamp
+    user_hash: int
+    ip: IpAddress
+
+
+@attrs.frozen(kw_only=True)
+class UserMove:
+    stamp: Stamp
+    user_hash: int
+    ip: IpAddress
+
+
+@attrs.frozen(kw_only=True)
+class UserKick:
+    stamp: Stamp
+    user: bytes
+
+
+@attrs.frozen(kw_only=True)
+class UserKickField:
+    """Kick by an alternative user name: the passdb field `field` has exactly this value."""
+
+    stamp: Stamp
+    field: bytes
+    value: bytes
+
+
+@attrs.frozen(kw_only=True)
+class UserKickHash:
+    """Kick every session of the hash except those on `except_ip`: settles a user conflict."""
+
+    stamp: Stamp
+    user_hash: int
+    except_ip: IpAddress
+
+
+@attrs.frozen
+class UserKilled:
+    """My sessions of this user are gone (and those of everybody left of me)."""
+
+    user_hash: int
+
+
+@attrs.frozen(kw_only=True)
+class UserKilledEverywhere:
+    stamp: Stamp
+    user_hash: int
+
+
+@attrs.frozen(kw_only=True)
+class Sync:
+    """A round trip through the ring that proves everybody has what was sent before it.
+
+    `minor` is the lowest version met so far, `timestamp` the origin's Unix second, `hosts_hash` 0
+    if not given (section 11).
+    """
+
+    origin: DirectorAddress
+    sequence: int
+    minor: int
+    timestamp: int
+    hosts_hash: int
+
+
+@attrs.frozen(kw_only=True)
+class Ping:
+    """`wall` and `unsent_bytes` are for diagnostics; None if the peer left them out."""
+
+    wall: int | None
+    unsent_bytes: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Pong:
+    wall: int | None
+    unsent_bytes: int | None
+
+
+@attrs.frozen
+class Connect:
+    """Make that director your right neighbour instead of me."""
+
+    address: DirectorAddress
+
+
+@attrs.frozen
+class Options:
+    names: tuple[bytes, ...]
+
+
+@attrs.frozen
+class Done:
+    """My side of the handshake is complete."""
+
+
+@attrs.frozen
+class Quit:
+    reason: str
+
+
+Message: TypeAlias = (
+    Version
+    | Me
+    | Hello
+    | Director
+    | DirectorRemove
+    | HostsStart
+    | HostsEnd
+    | Host
+    | HostRemove
+    | HostFlush
+    | Users
+    | UserWeak
+    | UserMove
+    | UserKick
+    | UserKickField
+    | UserKickHash
+    | UserKilled
+    | UserKilledEverywhere
+    | Sync
+    | Ping
+    | Pong
+    | Connect
+    | Options
+    | Done
+    | Quit
+)
