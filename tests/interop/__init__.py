@@ -1,0 +1,1 @@
+"""Our programs against real Dovecot 2.3: see README.md beside this file."""
