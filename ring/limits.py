@@ -88,7 +88,10 @@ SESSION_READ_BYTES = 64 * 1024
 """Read from one local connection at a time; then the next ready one has its turn."""
 
 POLL_DESCRIPTORS_MAX = 256
-"""Ready descriptors served in one turn of the poll set, then a checkpoint for everybody else."""
+"""Ready descriptors in one batch of the poll set; more wait for the next."""
+
+POLL_TURN_S = 0.005
+"""One turn of the poll set, give or take one descriptor; then a checkpoint for everybody else."""
 
 AUTH_PENDING_MAX = 65536
 """Requests held back (parked) on one login connection. More: the newest is answered temp_fail."""
