@@ -32,10 +32,10 @@ def parse_ip(text: str) -> IpAddress:
         text = text[1:-1]
         if ":" not in text:
             raise ValueRefused(f"{text!r} in brackets is not an IPv6 address")
+    if "%" in text:
+        raise ValueRefused(f"{text!r}: zone identifiers are not supported")
     try:
         if ":" in text:
-            if "%" in text:
-                raise ValueRefused(f"{text!r}: zone identifiers are not supported")
             return ipaddress.IPv6Address(text)
         return ipaddress.IPv4Address(text)
     except ValueError:
@@ -61,6 +61,23 @@ def _inet_aton(text: str) -> int | None:
     return value
 
 
+def ip_text(ip: IpAddress) -> str:
+    """Return the canonical spelling: what `inet_ntop` prints and what points are computed from.
+
+    It differs from `str(ip)` for IPv6 addresses that carry an IPv4 address in their last 32 bits
+    (`::ffff:10.0.0.1`, `::10.0.0.1`), which Python spells in one way or the other, depending on its
+    version.
+    """
+    if ip.version == 4 or int(ip) >> 32 not in (0, 0xFFFF):
+        return str(ip)
+    tail = int(ip) & 0xFFFFFFFF
+    if int(ip) >> 32 == 0xFFFF:
+        return f"::ffff:{ipaddress.IPv4Address(tail)}"
+    if tail >> 16 == 0:  # the zeros before it reach into the last 32 bits
+        return str(ip)
+    return f"::{ipaddress.IPv4Address(tail)}"
+
+
 def ip_key(ip: IpAddress) -> tuple[int, bytes]:
     """Return the sort key of an address: family, then bytes in network order."""
     return ip.version, ip.packed
@@ -75,7 +92,7 @@ class DirectorAddress:
 
     def __str__(self) -> str:
         if self.ip.version == 6:
-            return f"[{self.ip}]:{self.port}"
+            return f"[{ip_text(self.ip)}]:{self.port}"
         return f"{self.ip}:{self.port}"
 
     @property
