@@ -1,0 +1,421 @@
+"""From configuration text to settings: defaults, bounds, listeners, the ring, overrides."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from director.addresses import parse_directors
+from director.config import ConfigError
+from director.listeners import Listener, ListenerKind, Role
+from director.settings import (
+    KickMethod,
+    LogFormat,
+    ProxyRefresh,
+    Settings,
+    StatusAddress,
+    load,
+    load_text,
+    parse_flush_socket,
+)
+from ring.address import DirectorAddress, IpAddress, parse_ip
+from ring.errors import ValueRefused
+from ring.hashing import HashKind
+
+HOSTS = "director_mail_servers = 10.0.0.1 10.0.0.2@hot\n"
+NAMES = {"mail.example": ["10.0.0.8", "10.0.0.9"], "ring.example": ["10.9.0.1", "10.9.0.2"]}
+
+
+def resolve(name: str) -> Sequence[IpAddress]:
+    return [parse_ip(text) for text in NAMES.get(name, [])]
+
+
+def is_second(ip: IpAddress) -> bool:
+    return ip == parse_ip("10.9.0.2")
+
+
+def settings(text: str) -> Settings:
+    return load_text(text, "t.conf", resolve=resolve, can_bind=is_second)
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        settings(text)
+    return str(caught.value)
+
+
+def service(text: str) -> str:
+    return HOSTS + "service director {\n" + text + "\n}\n"
+
+
+def by_role(found: Settings, role: Role) -> list[str]:
+    return [str(listener) for listener in found.listeners if listener.role is role]
+
+
+def test_defaults_are_the_classic_ones() -> None:
+    found = settings(HOSTS)
+
+    assert Path("/run/dovecot") == found.base_dir
+    assert found.username_hash.text == "%Lu"
+    assert HashKind.MD5 is found.director_hash
+    assert (
+        found.user_expire_s,
+        found.user_kick_delay_s,
+        found.ping_idle_timeout_s,
+        found.ping_max_timeout_s,
+    ) == (900, 2, 30, 60)
+    assert (
+        found.max_parallel_moves,
+        found.max_parallel_kicks,
+        found.output_buffer_bytes,
+    ) == (100, 100, 10 * 2**20)
+    assert (
+        found.flush_socket,
+        found.master_user_separator,
+        found.own,
+        found.directors,
+    ) == ("", b"", None, ())
+    assert LogFormat.TEXT is found.log_format
+    assert KickMethod.AUTO is found.kick
+    assert ProxyRefresh.AUTO is found.proxy_refresh
+    assert Path("/run/dovecot/auth-login") == found.auth_login_socket
+    assert Path("/run/dovecot/auth-userdb") == found.auth_userdb_socket
+    assert (found.status_listen, found.snapshot_path, found.snapshot_interval_s) == (None, None, 0)
+    assert (
+        found.default_internal_user,
+        found.default_login_user,
+        found.user,
+        found.chroot,
+        found.client_limit,
+    ) == ("dovecot", "dovenull", "dovecot", None, 1000)
+
+
+def test_node_settings_carry_what_the_node_decides_by() -> None:
+    found = settings(
+        "director_mail_servers = mail.example@t\ndirector_hash = murmur3\n"
+        "director_user_expire = 1 h\ndirector_flush_socket = unix:/flush\n"
+    )
+    node = found.node_settings()
+
+    assert [str(host.ip) for host in node.hosts] == ["10.0.0.8", "10.0.0.9"]
+    assert node.hosts[0].hostname == b"mail.example"
+    assert node.hosts[1].tag == b"t"
+    assert (
+        node.director_hash,
+        node.user_expire_s,
+        node.has_flush_program,
+        node.own,
+    ) == ("murmur3", 3600, True, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("director_user_expire = 60", "2:24: director_user_expire: got '60' without a unit"),
+        ("director_user_expire = 9 s", "got '9 s', expected a time, 10 or more seconds"),
+        ("director_user_expire = 1h30m", "got '1h30m', expected a whole number and a unit"),
+        ("director_user_kick_delay = 200ms", "got '200ms' in milliseconds"),
+        ("director_max_parallel_moves = -1", "got '-1', expected a whole number"),
+        ("director_output_buffer_size = 10X", "got '10X', expected a size like"),
+        ("director_hash = sha1", "got 'sha1', expected one of ('md5', 'murmur3')"),
+        ("director_username_hash = %Q", "director_username_hash: "),
+        ("director_flush_socket = /bin/x", "got '/bin/x', expected unix:/path, tcp:host:port"),
+        ("director_status_listen = 9090", "got '9090', expected address:port"),
+        ("director_status_listen = a.b:80", "'a.b' is not an IP address"),
+        ("director_snapshot_path = x", "got 'x', expected an absolute path"),
+        ("director_auth_login_socket =", "got nothing, expected a path"),
+        ("base_dir = run", "got 'run', expected an absolute path"),
+        ("director_mail_servers = nowhere", "director_mail_servers: "),
+        ("director_mail_servers = ", "got nothing, expected the addresses of the backends"),
+        ("director_mail_severs = 1.1.1.1", "got the unknown setting director_mail_severs, "
+         "expected perhaps director_mail_servers"),
+        ("director_doveadm_port = 24245", "director_doveadm_port no longer exists: give the"),
+        ("director_consistent_hashing = yes", "no longer exists"),
+        ("director_user_expire = $nosuch", "got the unknown variable $nosuch"),
+    ],
+)  # fmt: skip
+def test_bad_value_is_refused_with_place_and_expectation(line: str, message: str) -> None:
+    got = refusal(HOSTS + line)
+
+    assert got.startswith("t.conf:2:")
+    assert message in got
+
+
+def test_settings_of_others_are_ignored() -> None:
+    found = settings(
+        HOSTS + "mail_location = $nosuch\nprotocol lmtp {\n  director_bogus = 1\n}\n"
+        "ssl_key = </no/such\nplugin {\n  director_x = y\n}\n"
+    )
+
+    assert found.user_expire_s == 900
+
+
+# --- listeners --------------------------------------------------------------------------------
+
+
+def test_without_a_service_section_the_usual_sockets_are_opened() -> None:
+    found = settings(HOSTS + "base_dir = /d\n")
+
+    assert [(x.kind, x.role, str(x.path), x.mode) for x in found.listeners] == [
+        (ListenerKind.UNIX, Role.LOGIN, "/d/login/director", 0o666),
+        (ListenerKind.UNIX, Role.USERDB, "/d/director-userdb", 0o600),
+        (ListenerKind.UNIX, Role.ADMIN, "/d/director-admin", 0o600),
+        (ListenerKind.FIFO, Role.NOTIFY, "/d/login/proxy-notify", 0o666),
+    ]
+
+
+def test_service_section_changes_the_built_in_listeners() -> None:
+    found = settings(
+        service(
+            "unix_listener login/director {\n mode = 0666\n user = $default_login_user\n}\n"
+            "unix_listener director-admin {\n mode = 0\n}\n"
+            "unix_listener director-userdb {\n}\n"
+            "client_limit = 5000\nuser = mail\nchroot = .\n"
+        )
+    )
+
+    assert [
+        Listener(
+            kind=ListenerKind.UNIX,
+            role=Role.LOGIN,
+            name="login/director",
+            path=Path("/run/dovecot/login/director"),
+            mode=0o666,
+            user="dovenull",
+        ),
+        Listener(
+            kind=ListenerKind.UNIX,
+            role=Role.USERDB,
+            name="director-userdb",
+            path=Path("/run/dovecot/director-userdb"),
+            mode=0o600,
+        ),
+    ] == list(found.listeners)
+    assert (5000, "mail", Path("/run/dovecot")) == (found.client_limit, found.user, found.chroot)
+
+
+LOGIN = "unix_listener login/director {\nmode = 0666\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("login/director", Role.LOGIN),
+        ("x-auth", Role.LOGIN),
+        ("director-userdb", Role.USERDB),
+        ("userdb", Role.USERDB),
+        ("a/b-authreply", Role.AUTHREPLY),
+        ("director-admin", Role.ADMIN),
+        ("x-doveadm", Role.ADMIN),
+        ("x-ring", Role.RING),
+        ("x-notify", Role.NOTIFY),
+    ],
+)
+def test_last_word_of_the_name_selects_the_protocol(name: str, role: Role) -> None:
+    found = settings(service(f"unix_listener {name} {{\nmode = 0666\n}}\n{LOGIN}"))
+
+    assert [role] == [x.role for x in found.listeners if x.name == name]
+
+
+def test_inet_listeners_listen_on_each_address() -> None:
+    found = settings(
+        "listen = *\n"
+        + service(
+            LOGIN + "inet_listener {\nport = 9090\n}\n"
+            "inet_listener doveadm {\naddress = 10.9.0.2, [fd00::1]\nport = 24245\n}\n"
+            "inet_listener off {\nport = 0\n}\ninet_listener x-userdb {\nport = 7\n"
+            "address = ring.example\n}\n"
+        )
+    )
+
+    assert by_role(found, Role.RING) == ["inet 0.0.0.0 9090"]
+    assert [name for name in by_role(found, Role.ADMIN) if name.startswith("doveadm")] == [
+        "doveadm 10.9.0.2 24245",
+        "doveadm fd00::1 24245",
+    ]
+    assert by_role(found, Role.USERDB) == ["x-userdb 10.9.0.1 7", "x-userdb 10.9.0.2 7"]
+
+
+def test_fifo_is_for_notify_whatever_its_name() -> None:
+    found = settings(service(LOGIN + "fifo_listener login/x-admin {\nmode = 0600\n}\n"))
+
+    assert by_role(found, Role.NOTIFY) == ["/run/dovecot/login/x-admin"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "t.conf:2:1: service director: got no enabled listener for logins"),
+        ("unix_listener login/director {\nmode = 666\n}", "4:8: mode: got '666', expected "
+         "permissions like 0666 or 0600 (a leading 0 is missing: 0666?)"),
+        ("unix_listener login/director {\nmode = rw\n}", "mode: got 'rw'"),
+        ("unix_listener {\nmode = 0666\n}", "3:1: got a unix_listener without a name"),
+        ("inet_listener {\nport = 70000\n}", "4:8: port: got '70000', expected a port"),
+        ("inet_listener {\nport = 1\naddress = nowhere\n}", "address: got 'nowhere', expected an"),
+        (LOGIN + "client_limit = many", "6:16: client_limit: got 'many'"),
+    ],
+)  # fmt: skip
+def test_bad_service_section_is_refused(text: str, message: str) -> None:
+    assert message in refusal(service(text))
+
+
+# --- the ring ---------------------------------------------------------------------------------
+
+
+def director(ip: str, port: int = 9090) -> DirectorAddress:
+    return DirectorAddress(ip=ipaddress.ip_address(ip), port=port)
+
+
+def ring(servers: str, listener: str = "port = 9090") -> str:
+    return service(f"{LOGIN}inet_listener {{\n{listener}\n}}") + f"director_servers = {servers}\n"
+
+
+def test_directors_are_sorted_resolved_and_merged() -> None:
+    text = "[fd00::1]:9 fd00::2 ring.example 10.9.0.1:9090 10.1.0.1:77 [fd00::3]"
+
+    assert (
+        director("10.1.0.1", 77),
+        director("10.9.0.1"),
+        director("10.9.0.2"),
+        director("fd00::1", 9),
+        director("fd00::2"),
+        director("fd00::3"),
+    ) == parse_directors(text, 9090, resolve)
+
+
+@pytest.mark.parametrize("text", ["nowhere", "10.0.0.1:0", "10.0.0.1:x", ":90", "10.0.0.1:99999"])
+def test_bad_director_is_refused(text: str) -> None:
+    with pytest.raises(ValueRefused, match=r"got '.*', expected"):
+        parse_directors(text, 9090, resolve)
+
+
+def test_own_address_is_the_one_we_listen_on() -> None:
+    found = settings(ring("10.9.0.1 10.9.0.2", "port = 9090\naddress = 10.9.0.1"))
+
+    assert director("10.9.0.1") == found.own
+
+
+def test_own_address_is_the_first_that_can_be_bound() -> None:
+    found = settings(ring("10.9.0.1 10.9.0.2 10.9.0.3"))
+
+    assert director("10.9.0.2") == found.own
+    assert len(found.directors) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ring("10.9.0.1"), "got '10.9.0.1', expected this machine among them: we listen on any "
+         "address port 9090"),
+        (ring("10.9.0.2:77"), "expected this machine among them"),
+        (ring("10.9.0.2", "port = 9090\naddress = 10.9.0.7"), "we listen on 10.9.0.7 port 9090"),
+        (ring("10.9.0.2", "port = 0"), "no TCP listener for the ring; expected an inet_listener"),
+        (HOSTS + "director_servers = 10.9.0.2", "no TCP listener for the ring"),
+    ],
+)  # fmt: skip
+def test_ring_without_ourselves_is_refused(text: str, message: str) -> None:
+    assert message in refusal(text)
+
+
+# --- single settings --------------------------------------------------------------------------
+
+
+def test_separator_is_one_byte_and_the_new_name_wins() -> None:
+    found = settings(HOSTS + "master_user_separator = *x\n")
+    assert found.master_user_separator == b"*"
+
+    found = settings(HOSTS + "master_user_separator = *\nauth_master_user_separator = +")
+    assert found.master_user_separator == b"+"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "unix:/run/%i.sock", "tcp:%{host}:77", "tcp:[%{ip}]:77", "exec:/bin/flush %h 100%%"],
+)
+def test_flush_socket_is_taken_as_written(text: str) -> None:
+    assert text == parse_flush_socket(text)
+
+
+@pytest.mark.parametrize("text", ["unix:run/x", "tcp:host", "http://x", "exec:/x %u", "unix:/x%"])
+def test_bad_flush_socket_is_refused(text: str) -> None:
+    with pytest.raises(ValueRefused):
+        parse_flush_socket(text)
+
+
+def test_our_own_settings_are_read() -> None:
+    found = settings(
+        HOSTS + "director_log_format = json\ndirector_kick = ANVIL\ndirector_proxy_refresh = no\n"
+        "director_status_listen = [::1]:9092\ndirector_snapshot_path = /var/lib/d/snapshot\n"
+        "director_snapshot_interval = 60 s\ndirector_auth_login_socket = /x/auth\n"
+    )
+
+    assert LogFormat.JSON is found.log_format
+    assert KickMethod.ANVIL is found.kick
+    assert ProxyRefresh.NO is found.proxy_refresh
+    assert StatusAddress(ip=ipaddress.ip_address("::1"), port=9092) == found.status_listen
+    assert str(found.status_listen) == "[::1]:9092"
+    assert (Path("/var/lib/d/snapshot"), 60) == (found.snapshot_path, found.snapshot_interval_s)
+    assert Path("/x/auth") == found.auth_login_socket
+
+
+# --- environment and options ------------------------------------------------------------------
+
+
+def loaded(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    return load(path, overrides, environ, resolve=resolve, can_bind=is_second)
+
+
+def test_options_win_over_environment_over_file(tmp_path: Path) -> None:
+    path = tmp_path / "d.conf"
+    path.write_text(HOSTS + "director_user_expire = 1 min\ndirector_hash = murmur3\n")
+    found = loaded(
+        path,
+        {"director_user_expire": "3 min", "service/director/client_limit": "7"}
+        | {"service/director/unix_listener/login\\sdirector/mode": "0666"},
+        {"DIRECTOR_USER_EXPIRE": "2 min", "DIRECTOR_MAX_PARALLEL_MOVES": "5", "HOME": "/"},
+    )
+
+    assert (found.user_expire_s, found.max_parallel_moves, found.client_limit) == (180, 5, 7)
+    assert HashKind.MURMUR3 is found.director_hash
+
+
+def test_environment_alone_is_enough() -> None:
+    found = loaded(None, {}, {"DIRECTOR_MAIL_SERVERS": "10.0.0.1", "DIRECTOR_BASE_DIR": "/d"})
+
+    assert (str(found.base_dir), str(found.hosts[0].ip)) == ("/d", "10.0.0.1")
+
+
+def test_environment_of_other_people_is_ignored() -> None:
+    found = loaded(
+        None,
+        {"director_mail_servers": "10.0.0.1"},
+        {"DIRECTOR_SERVICE_HOST": "x", "DIRECTOR_PORT": "tcp://x", "DIRECTOR_CONFIG": "/x"},
+    )
+
+    assert len(found.hosts) == 1
+
+
+FOUND = {"DIRECTOR_MAIL_SERVERS": "10.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environ", "message"),
+    [
+        ({"director_hsh": "x"}, {}, "option -o director_hsh: got the unknown setting"),
+        ({"director_hash": "x"}, FOUND, "option -o director_hash: director_hash: got 'x'"),
+        ({}, {"DIRECTOR_USER_EXPIR": "1 s"}, "environment variable DIRECTOR_USER_EXPIR: got the "
+         "unknown setting director_user_expir, expected perhaps director_user_expire"),
+        ({}, FOUND | {"DIRECTOR_KICK": "x"}, "variable DIRECTOR_KICK: director_kick: got 'x'"),
+        ({}, {}, "default of director_mail_servers: director_mail_servers: got nothing"),
+    ],
+)  # fmt: skip
+def test_refused_override_names_itself(
+    overrides: dict[str, str], environ: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(None, overrides, environ)
+
+    assert message in str(caught.value)
