@@ -83,6 +83,7 @@ class ProxySettings:
     kind: DirectorKind
     director: Mapping[str, str]
     users: Mapping[str, str] = attrs.Factory(dict)
+    protocols: tuple[str, ...] = ("imap", "pop3", "submission", "sieve", "lmtp")
     is_ring_member: bool = False
     accepts_everybody: bool = False
     is_busy: bool = False
@@ -93,6 +94,7 @@ class Proxy:
 
     def __init__(self, lab: Lab, name: str, ip: str, settings: ProxySettings) -> None:
         self.ip = ip
+        self.ring_port = RING_PORT
         self.name = name
         self.settings = settings
         self._lab = lab
@@ -247,7 +249,7 @@ class Proxy:
                 self._directory,
                 name=self.name,
                 addresses=[self.ip],
-                protocols="imap pop3 submission sieve lmtp",
+                protocols=" ".join(self.settings.protocols),
             )
             + mail_storage(self._directory, LOCAL)
             + self_description(self.ip, LOCAL)
@@ -274,6 +276,7 @@ class Proxy:
                     settings=f"  executable = {service} {self._login_argument}\n{mode}",
                 )
                 for service, (listener, port) in LOGIN_SERVICES.items()
+                if listener in self.settings.protocols
             )
         )
 
