@@ -33,6 +33,16 @@ LINKS_MAX = 256
 RECEIVE_BYTES = 64 * 1024
 """Read from a link at a time; then everybody else gets a turn."""
 
+SEND_BYTES = 64 * 1024
+"""Given to a ring connection at a time; the rest stays in the outbox, where newer users replace
+older ones."""
+
+HANGUP_SEND_S = 2.0
+"""How long a ring connection that is being closed may take to send its last words."""
+
+LISTEN_BACKLOG = 511
+"""Connections the kernel holds for us on one listener. More: they wait in their own connect(2)."""
+
 # --- hosts ------------------------------------------------------------------------------------
 
 WEIGHT_MAX = 1000
@@ -68,6 +78,11 @@ COMMAND_TIMEOUT_S = 30.0
 
 COMMANDS_WAITING_MAX = 1000
 """Administrator's commands waiting for the ring or for a kick slot. More: answered TRYAGAIN."""
+
+# --- log --------------------------------------------------------------------------------------
+
+LOG_LINES_PER_S_MAX = 50
+"""Log lines of one kind in one second. More: counted, and their number told in the next line."""
 
 # --- local sockets ----------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""Events become lines and counters; nothing private, nothing endless."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from director import log
+from director.log import Level, Log
+from ring import limits
+from ring.address import parse_ip
+
+
+def make_log(
+    level_min: Level = Level.INFO, now: list[float] | None = None
+) -> tuple[Log, list[bytes]]:
+    lines: list[bytes] = []
+    times = now if now is not None else [0.0]
+    return Log(log.format_journal, level_min, write=lines.append, clock=lambda: times[0]), lines
+
+
+def test_a_line_is_the_event_and_its_fields() -> None:
+    book, lines = make_log()
+    book.note("ring_synced", (("host", parse_ip("10.0.0.1")), ("took_s", 0.25), ("tag", b"a b")))
+
+    assert lines == [b'director: Info: ring_synced host=10.0.0.1 took_s=0.250 tag="a b"\n']
+    assert book.counters == {"ring_synced": 1}
+
+
+def test_level_follows_from_the_kind() -> None:
+    assert log.level_of("link_established") == Level.INFO
+    assert log.level_of("link_lost") == Level.WARNING
+    assert log.level_of("bug") == Level.ERROR
+
+
+def test_what_is_below_the_level_is_counted_only() -> None:
+    book, lines = make_log(Level.WARNING)
+    book.note("ring_synced", ())
+
+    assert lines == []
+    assert book.counters == {"ring_synced": 1}
+
+
+def test_user_names_appear_only_when_debugging() -> None:
+    fields = (("user_hash", 7), ("user", b"alice"))
+    book, lines = make_log(Level.INFO)
+    book.note("lookup_failed", fields)
+    book, debug_lines = make_log(Level.DEBUG)
+    book.note("lookup_failed", fields)
+
+    assert lines == [b"director: Error: lookup_failed user_hash=7\n"]
+    assert debug_lines == [b"director: Error: lookup_failed user_hash=7 user=alice\n"]
+
+
+def test_a_flood_is_cut_per_second_and_its_size_told_afterwards() -> None:
+    now = [10.0]
+    book, lines = make_log(now=now)
+    for _ in range(limits.LOG_LINES_PER_S_MAX + 5):
+        book.note("session_refused", ())
+    count_in_flood = len(lines)
+    now[0] = 11.0
+    book.note("session_refused", ())
+
+    assert count_in_flood == limits.LOG_LINES_PER_S_MAX
+    assert lines[-1] == b"director: Warning: session_refused suppressed=5\n"
+    assert book.counters["session_refused"] == limits.LOG_LINES_PER_S_MAX + 6
+
+
+def test_no_field_can_forge_a_second_line() -> None:
+    book, lines = make_log()
+    book.note("session_refused", (("line", b'x\ndirector: Error: "lie"'),))
+
+    assert lines == [
+        b'director: Warning: session_refused line="x\\x0adirector: Error: \\"lie\\""\n'
+    ]
+
+
+def test_text_has_the_time_of_day_in_front() -> None:
+    line = log.format_text(Level.INFO, "started", ())
+
+    assert re.fullmatch(rb"[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d director: Info: started\n", line)
+
+
+def test_json_is_one_object_a_line() -> None:
+    line = log.format_json(Level.ERROR, "flush_failed", (("level", 3), ("reason", b"no code")))
+    record = json.loads(line)
+
+    assert record.pop("time") > 0
+    assert record == {
+        "level": "error",
+        "event": "flush_failed",
+        "level_": 3,
+        "reason": "no code",
+    }
+
+
+def test_dovecots_log_pipe_gets_its_level_byte() -> None:
+    line = log.format_master(Level.WARNING, "link_lost", (("reason", None),))
+
+    assert re.fullmatch(rb"\x01\x03\d+ link_lost reason=-\n", line)
