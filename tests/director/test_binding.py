@@ -1,0 +1,186 @@
+"""Listeners get their mode at once, are never stolen, and are removed if they are ours."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from director.binding import Opened, adopt_listeners, open_listeners
+from director.descriptors import Inherited
+from director.errors import StartupRefused
+from director.listeners import Listener, ListenerKind, Role
+from ring.address import parse_ip
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Opened]]:
+    """Collects what a test opens, and closes it."""
+    everything: list[Opened] = []
+    yield everything
+    for item in everything:
+        os.close(item.descriptor)
+
+
+def unix(path: Path, mode: int = 0o600) -> Listener:
+    return Listener(kind=ListenerKind.UNIX, role=Role.LOGIN, name=path.name, path=path, mode=mode)
+
+
+def fifo(path: Path) -> Listener:
+    return Listener(kind=ListenerKind.FIFO, role=Role.NOTIFY, name=path.name, path=path, mode=0o622)
+
+
+def test_a_unix_socket_appears_with_its_mode_and_answers(
+    tmp_path: Path, opened: list[Opened]
+) -> None:
+    path = tmp_path / "director"
+    opened += open_listeners([unix(path, 0o666)], [])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    assert [entry.name for entry in tmp_path.iterdir()] == ["director"]
+
+
+def test_a_dead_socket_is_replaced(tmp_path: Path, opened: list[Opened]) -> None:
+    path = tmp_path / "director"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    opened += open_listeners([unix(path)], [])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+    assert not opened[0].is_inherited
+
+
+def test_a_live_socket_is_left_alone(tmp_path: Path, opened: list[Opened]) -> None:
+    path = tmp_path / "director"
+    opened += open_listeners([unix(path)], [])
+    inode = path.stat().st_ino
+    with pytest.raises(StartupRefused, match="another process answers there"):
+        open_listeners([unix(path)], [])
+
+    assert path.stat().st_ino == inode
+
+
+def test_a_file_in_the_place_of_a_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "director"
+    path.write_text("precious")
+    with pytest.raises(StartupRefused, match="no socket"):
+        open_listeners([unix(path)], [])
+
+    assert path.read_text() == "precious"
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartupRefused, match=r"no/director: No such file or directory"):
+        open_listeners([unix(tmp_path / "no" / "director")], [])
+
+
+def test_when_one_listener_fails_the_others_are_undone(tmp_path: Path) -> None:
+    with pytest.raises(StartupRefused):
+        open_listeners([unix(tmp_path / "one"), unix(tmp_path / "no" / "two")], [])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fifo_always_has_a_reader(tmp_path: Path, opened: list[Opened]) -> None:
+    path = tmp_path / "proxy-notify"
+    opened += open_listeners([fifo(path)], [])
+    writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # ENXIO without a reader
+    os.close(writer)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o622
+
+
+def test_an_old_fifo_is_used_again(tmp_path: Path, opened: list[Opened]) -> None:
+    path = tmp_path / "proxy-notify"
+    os.mkfifo(path, 0o200)
+    opened += open_listeners([fifo(path)], [])
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o622
+
+
+def test_remove_takes_away_only_what_is_still_ours(tmp_path: Path, opened: list[Opened]) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    opened += open_listeners([unix(ours), unix(theirs)], [])
+    theirs.unlink()
+    theirs.write_text("a successor's")
+    for item in opened:
+        item.remove()
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["theirs"]
+
+
+def test_an_inherited_socket_is_found_by_path_and_never_removed(tmp_path: Path) -> None:
+    path = tmp_path / "director"
+    with socket.socket(socket.AF_UNIX) as parent:
+        parent.bind(str(path))
+        parent.listen()
+        inherited = Inherited(name="x", descriptor=parent.fileno(), kind=ListenerKind.UNIX)
+        (item,) = open_listeners([unix(path)], [inherited])
+        item.remove()
+
+        assert item.is_inherited
+        assert item.descriptor == parent.fileno()
+        assert path.exists()
+
+
+def test_an_inherited_tcp_listener_is_found_by_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as parent:
+        listener = Listener(
+            kind=ListenerKind.INET,
+            role=Role.RING,
+            name="",
+            ip=parse_ip("127.0.0.1"),
+            port=parent.getsockname()[1],
+        )
+        inherited = Inherited(name="?", descriptor=parent.fileno(), kind=ListenerKind.INET)
+        (item,) = open_listeners([listener], [inherited])
+
+        assert item.descriptor == parent.fileno()
+
+
+def test_an_inherited_listener_that_nobody_configured_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as parent:
+        inherited = Inherited(name="odd", descriptor=parent.fileno(), kind=ListenerKind.INET)
+        with pytest.raises(StartupRefused, match="inet_listener 'odd'"):
+            open_listeners([], [inherited])
+
+
+def test_a_ring_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        listener = Listener(
+            kind=ListenerKind.INET,
+            role=Role.RING,
+            name="ring",
+            ip=parse_ip("127.0.0.1"),
+            port=port,
+        )
+        with pytest.raises(StartupRefused, match=f"ring 127.0.0.1 {port}: Address already in use"):
+            open_listeners([listener], [])
+
+
+def test_what_dovecots_master_opened_has_the_role_of_its_name(tmp_path: Path) -> None:
+    with (
+        socket.socket(socket.AF_UNIX) as userdb,
+        socket.create_server(("127.0.0.1", 0)) as ring,
+    ):
+        userdb.bind(str(tmp_path / "director-userdb"))
+        userdb.listen()
+        items = adopt_listeners(
+            [
+                Inherited(
+                    name="director-userdb", descriptor=userdb.fileno(), kind=ListenerKind.UNIX
+                ),
+                Inherited(name="", descriptor=ring.fileno(), kind=ListenerKind.INET),
+            ]
+        )
+
+        assert [item.listener.role for item in items] == [Role.USERDB, Role.RING]
+        assert items[1].listener.port == ring.getsockname()[1]
