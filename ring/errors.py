@@ -32,12 +32,21 @@ class RemoteProtocolError(ProtocolError):
 
     `token` is what a QUIT names: the offending line up to its first TAB. `is_stamped` says
     whether the peer is left alone for the protocol-failure hold-off (ring-protocol.md section 9).
+    `quit_reason` is the whole text of that QUIT (section 8.15); None: it names the token.
     """
 
-    def __init__(self, message: str, *, token: str = "", is_stamped: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        token: str = "",
+        is_stamped: bool = True,
+        quit_reason: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.token = token
         self.is_stamped = is_stamped
+        self.quit_reason = f"Invalid input: {token}" if quit_reason is None else quit_reason
 
 
 class LimitExceeded(RemoteProtocolError):

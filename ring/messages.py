@@ -24,7 +24,10 @@ NATIVE_MINOR = 100
 """What we announce. A peer that announces this much or more continues in native frames."""
 
 UNKNOWN_TIMESTAMP = 0xFFFFFFFF
-"""The timestamp column's value for a user line without a time (peers before minor 9)."""
+"""A user timestamp that was not sent (peers before minor 9), or the one of a SYNC without it.
+
+It never stands for a real time: a codec that reads this very number from a line lowers it by one.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -113,8 +116,12 @@ class HostFlush:
 class Users:
     """Columns of users; all columns but `hosts` have the same length.
 
-    `weak` holds the row numbers of weak users (handshake only). `is_handshake` tells the rows of an
-    export, which are never forwarded, from gossip.
+    `weak` holds the row numbers of weak users. `is_handshake` tells the rows of an export, which
+    are never forwarded, from gossip; elsewhere `weak` means nothing and must be ignored (a classic
+    USER line of an old peer's export carries the mark, and only the link knows that it is one).
+
+    A decoder yields at least one row and at most `limits.FRAME_USERS_MAX`, and never mixes rows
+    with and without a time.
     """
 
     hashes: Sequence[int]
@@ -184,7 +191,7 @@ class Sync:
     """A round trip through the ring that proves everybody has what was sent before it.
 
     `minor` is the lowest version met so far, `timestamp` the origin's Unix second, `hosts_hash` 0
-    if not given (section 11).
+    if not given (section 11). A peer of minor 0 sends neither: minor 0 and UNKNOWN_TIMESTAMP.
     """
 
     origin: DirectorAddress
