@@ -111,6 +111,62 @@ POLL_TURN_S = 0.005
 AUTH_PENDING_MAX = 65536
 """Requests held back (parked) on one login connection. More: the newest is answered temp_fail."""
 
+# --- kicks and flush programs -----------------------------------------------------------------
+
+KICK_TIMEOUT_S = 20.0
+"""A kick that Dovecot has not answered by then is reported as failed; below MOVE_TIMEOUT_S, so that
+a move still goes on in order. The original waits for ever."""
+
+KICKS_WAITING_MAX = 10_000
+"""Kicks not yet sent to Dovecot, about 5 MB. More: the newest fails at once."""
+
+IPC_CONNECTIONS_MAX = 4
+"""Connections to Dovecot 2.3's `ipc`, each for one command at a time (ipc-kick.md section 1.2)."""
+
+IPC_REPLY_TIMEOUT_S = 5.0
+"""One command to `ipc`. Longer: one login process hangs; the others have done what was asked, the
+connection is given up, the kick is reported as failed."""
+
+IPC_HUNG_REPLY_TIMEOUT_S = 0.5
+"""The same while a login process is known to hang, so that one of them cannot make every kick of a
+flush take five seconds."""
+
+IPC_VALUES_MAX = 500
+"""Values in one KICK-ALT; about 20 kB. More: several commands. 8,000 were accepted by 2.3.19.1."""
+
+SESSION_LINE_BYTES_MAX = 64 * 1024
+"""A line in Dovecot's lists of sessions. Longer: the connection is closed, the kick fails."""
+
+SESSIONS_MAX = 1_000_000
+"""Sessions kept of one list, about 300 MB. More: the rest is left out, and that is noted."""
+
+ANVIL_REPLY_TIMEOUT_S = 5.0
+"""One answer of Dovecot 2.4's `anvil`, or the next part of its list. Longer: the kick fails."""
+
+ANVIL_ROUND_KICKS_MAX = 256
+"""Kicks that share one list of anvil's. More wait for the next round."""
+
+ADMIN_SOCKETS_MAX = 16
+"""Login processes asked at the same time over their admin sockets."""
+
+ADMIN_SOCKET_TIMEOUT_S = 2.0
+"""One kick over the admin socket of a login process. Longer: the next round tries again."""
+
+FLUSH_CONNECT_TIMEOUT_S = 10.0
+"""Connecting to the flush program, names included. Longer: failure, the kick delay applies."""
+
+FLUSH_OUTPUT_BYTES_MAX = 64 * 1024
+"""What a flush program may say. More: it is hung up or killed, and counts as failed."""
+
+FLUSH_OUTPUT_LINES_MAX = 20
+"""Lines of a failed flush program that are logged. More are left out."""
+
+FLUSH_PROGRAMS_MAX = 100
+"""Flush programs that run at the same time. More wait, within MOVE_TIMEOUT_S."""
+
+FLUSH_PROGRAM_END_S = 2.0
+"""From SIGTERM to SIGKILL for a flush program that is no longer wanted."""
+
 # --- configuration ----------------------------------------------------------------------------
 
 INCLUDE_DEPTH_MAX = 16
