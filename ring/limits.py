@@ -123,11 +123,14 @@ KICKS_WAITING_MAX = 10_000
 IPC_CONNECTIONS_MAX = 4
 """Connections to Dovecot 2.3's `ipc`, each for one command at a time (ipc-kick.md section 1.2)."""
 
+IPC_BATCH_KICKS_MAX = 16
+"""Kicks that one connection takes at a time and that share one list of sessions."""
+
 IPC_REPLY_TIMEOUT_S = 5.0
 """One command to `ipc`. Longer: one login process hangs; the others have done what was asked, the
 connection is given up, the kick is reported as failed."""
 
-IPC_HUNG_REPLY_TIMEOUT_S = 0.5
+IPC_HUNG_REPLY_TIMEOUT_S = 0.2
 """The same while a login process is known to hang, so that one of them cannot make every kick of a
 flush take five seconds."""
 
