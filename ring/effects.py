@@ -47,14 +47,15 @@ class Dial:
     address: DirectorAddress
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Hangup:
-    """Send what the link's outbox still holds (for at most 2 s), then close its connection.
+    """Send `unsent` (for at most 2 s), then close the connection.
 
     The link is already gone from the node; call nothing.
     """
 
     link_id: LinkId
+    unsent: bytes
 
 
 @attrs.frozen(kw_only=True)

@@ -71,7 +71,8 @@ class MailHosts:
     """The mail hosts of a ring, iterated in the order of their addresses.
 
     `by_number` is never replaced by another list, so that user tables may hold on to it; None is a
-    dead number: users that have it are as good as absent.
+    dead number: users that have it are as good as absent. Number 0 is dead from the beginning, an
+    empty slot of a user table has it.
     """
 
     __slots__ = (
@@ -86,7 +87,7 @@ class MailHosts:
     )
 
     def __init__(self) -> None:
-        self.by_number: list[MailHost | None] = []
+        self.by_number: list[MailHost | None] = [None]
         self.tags: list[bytes] = []
         """In order of first appearance; a tag never disappears (users-and-hosts.md section 5)."""
         self._hosts: dict[IpAddress, MailHost] = {}

@@ -43,6 +43,14 @@ HANGUP_SEND_S = 2.0
 LISTEN_BACKLOG = 511
 """Connections the kernel holds for us on one listener. More: they wait in their own connect(2)."""
 
+WEAK_COPIES_MAX = 8
+"""Copies of one user's weak mark a node passes on after the first (each direction needs one). More:
+dropped, because their originator is no longer there to take them off the ring."""
+
+SYNC_COPIES_MAX = 4
+"""Copies of one director's same SYNC a node passes on (ring-protocol.md section 11.4). More:
+dropped."""
+
 # --- hosts ------------------------------------------------------------------------------------
 
 WEIGHT_MAX = 1000
@@ -72,6 +80,10 @@ PARKED_LOOKUPS_MAX = 100_000
 
 MOVE_TIMEOUT_S = 30.0
 """A move that is not finished everywhere by then is given up (users-and-hosts.md section 11)."""
+
+WALK_USERS_MAX = 4096
+"""Users one step of a flush, or one retry of parked lookups, looks at (about 4 ms). More: the rest
+has its turn in the next tick."""
 
 COMMAND_TIMEOUT_S = 30.0
 """An administrator's command waits this long for a synced ring, before and after its change."""

@@ -9,6 +9,10 @@ from __future__ import annotations
 import attrs
 
 from ring.address import DirectorAddress, IpAddress
+from ring.messages import NATIVE_MINOR
+
+DEFAULT_WEIGHT = 100
+"""Points of a mail host that nobody gave a weight (users-and-hosts.md section 2.1)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -25,7 +29,8 @@ class NodeSettings:
     """See `director/settings.py` for the meaning of each; times are seconds, sizes bytes.
 
     `own` is None for a director that will never have neighbours (`director_servers` empty);
-    otherwise it is one of `directors`.
+    otherwise it is one of `directors`. `minor` is the version to announce; anything below
+    `NATIVE_MINOR` makes a classic node of this one, which tests and simulations want.
     """
 
     own: DirectorAddress | None
@@ -40,3 +45,4 @@ class NodeSettings:
     max_parallel_kicks: int = 100
     output_buffer_bytes: int = 10 * 1024 * 1024
     has_flush_program: bool = False
+    minor: int = NATIVE_MINOR

@@ -18,9 +18,7 @@ import click
 
 from director import __version__
 
-VERBS = {
-    "check-config": "director.cli.check_config:check_config",
-}
+VERBS: dict[str, str] = {}
 
 
 class LazyGroup(click.Group):

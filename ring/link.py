@@ -1,0 +1,361 @@
+"""One connection to a neighbour: bytes in, messages out, and the other way round.
+
+This file decides which message is legal when (ring-protocol.md section 7), which codec is spoken
+(DESIGN.md decision 3), and in which order things leave: users gather in an open outbox where the
+latest wins, any other message seals it first, so a SYNC never overtakes what it vouches for. What a
+message means is decided elsewhere.
+
+    incoming: we are its right neighbour    GREETING -> NAMED -> DONE
+    outgoing: it is our right neighbour     CONNECTING -> GREETING -> NAMED -> DONE
+
+An export (the users of a handshake) is pulled in steps while the peer keeps up, so a million users
+cost neither memory nor a pause. Rejected: queueing the export at once, as memory would grow with
+the table, and a task per export, as order against gossip would then need a lock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import attrs
+
+from ring import limits
+from ring.address import IpAddress
+from ring.codec import classic, native
+from ring.directors import Director as KnownDirector
+from ring.effects import LinkId
+from ring.errors import RemoteProtocolError
+from ring.hosts import MailHost
+from ring.messages import (
+    NATIVE_MINOR,
+    UNKNOWN_TIMESTAMP,
+    Director,
+    Done,
+    Hello,
+    Host,
+    HostsEnd,
+    HostsStart,
+    Me,
+    Message,
+    Options,
+    Users,
+    Version,
+)
+
+CLASSIC_USER_BYTES = 37
+"""About what a user line takes; only used to estimate how much an open outbox will weigh."""
+
+
+class Phase(enum.Enum):
+    CONNECTING = "connecting"
+    GREETING = "greeting"
+    NAMED = "named"
+    DONE = "done"
+
+
+HANDSHAKE_ONLY: Final = (Version, Me, Hello, HostsStart, HostsEnd, Options, Done)
+
+
+@attrs.define
+class RingVersion:
+    """The lowest minor version in the ring, shared by all links of a node (section 2)."""
+
+    minor: int
+
+
+class Link:
+    """The state of one connection; the node reads and writes its public attributes."""
+
+    def __init__(
+        self,
+        *,
+        link_id: LinkId,
+        director: KnownDirector | None,
+        source_ip: IpAddress,
+        own_minor: int,
+        director_hash: str,
+        ring: RingVersion,
+        by_number: list[MailHost | None],
+        output_bytes_max: int,
+        now: float,
+    ) -> None:
+        self.link_id = link_id
+        self.is_incoming = director is None
+        self.director = director
+        self.source_ip = source_ip
+        self.phase = Phase.GREETING if self.is_incoming else Phase.CONNECTING
+        self.minor = 0
+        self.has_version = False
+        self.created_at = now
+        self.connected_at: float | None = now if self.is_incoming else None
+        # Owned by members.py:
+        self.is_leaving = False
+        self.is_verified_by_ping = False
+        self.bytes_sent_when_idle = 0
+        self.is_ping_fast = True
+        self.ping_sent_at: float | None = None
+        self.ping_roundtrip_s: float | None = None
+        # For `ring status`:
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.output_bytes_peak = 0
+        self.last_received_wall = 0
+        self.last_sent_wall = 0
+        self.users_received = 0
+        self.users_sent = 0
+        self._own_minor = own_minor
+        self._director_hash = director_hash
+        self._ring = ring
+        self._by_number = by_number
+        self._output_bytes_max = output_bytes_max
+        self._classic = classic.Decoder()
+        self._native: native.Decoder | None = None
+        self._has_hello = False
+        self._in_host_block = False
+        self._held: list[Message] = []
+        self._output = bytearray()
+        self._open_users: dict[bytes, dict[int, int]] = {}
+        self._export: Iterator[Users] | None = None
+
+    # --- state --------------------------------------------------------------------------------
+
+    @property
+    def is_native(self) -> bool:
+        """Tell whether both ends announced native frames."""
+        return self.minor >= NATIVE_MINOR and self._own_minor >= NATIVE_MINOR
+
+    @property
+    def is_done(self) -> bool:
+        return self.phase is Phase.DONE
+
+    @property
+    def is_exporting(self) -> bool:
+        return self._export is not None
+
+    @property
+    def is_overflowing(self) -> bool:
+        """Tell whether the peer reads too slowly to be kept (`director_output_buffer_size`)."""
+        return len(self._output) + self._open_bytes() > self._output_bytes_max
+
+    @property
+    def output_bytes(self) -> int:
+        """About how much waits to be sent; 0 exactly if `take_output` would return nothing."""
+        return len(self._output) + self._open_bytes() + (self._export is not None)
+
+    def _open_bytes(self) -> int:
+        if not self._open_users:
+            return 0
+        return CLASSIC_USER_BYTES * sum(map(len, self._open_users.values()))
+
+    def __str__(self) -> str:
+        peer = str(self.director.address) if self.director else str(self.source_ip)
+        return f"{peer}/{'in' if self.is_incoming else 'out'}"
+
+    # --- receiving ----------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages completed by `data`, each legal at its place.
+
+        Raises:
+            RemoteProtocolError: the peer broke the rules; what came before was yielded.
+        """
+        self.bytes_received += len(data)
+        if self._native is None:
+            for message in self._classic.decode(data):
+                self._check(message)
+                yield self._reinterpreted(message)
+            data = self._classic.native_rest()
+            if not data:
+                return
+            if not self.is_native:
+                raise RemoteProtocolError(
+                    f"native frame from a peer of minor {self.minor}, expected classic lines"
+                )
+            self._native = native.Decoder()
+        for message in self._native.decode(data):
+            if self._has_hello == (type(message) is Hello):
+                raise self._refused(message, "out of place: Hello comes first, and once")
+            self._has_hello = True
+            self._check(message)
+            yield message
+
+    def _check(self, message: Message) -> None:
+        kind = type(message)
+        if not self.has_version:
+            if kind is not Version:
+                raise self._refused(message, "before VERSION")
+            return
+        if self.phase is Phase.GREETING:
+            if kind is not Me:
+                raise self._refused(message, "before ME")
+        elif self.phase is Phase.DONE:
+            if (
+                kind in HANDSHAKE_ONLY
+                or (isinstance(message, Host) and message.stamp is None)
+                or (isinstance(message, Users) and message.is_handshake)
+            ):
+                raise self._refused(message, "after the handshake")
+        elif self._in_host_block:
+            if kind is HostsEnd:
+                self._in_host_block = False
+            elif not isinstance(message, Host) or message.stamp is not None:
+                raise self._refused(message, "inside a host block")
+        elif kind in (Me, Version, HostsEnd) or (
+            isinstance(message, Host) and message.stamp is None
+        ):
+            raise self._refused(message, "twice, or outside a host block,")
+        elif kind is HostsStart:
+            if not self.is_incoming:
+                raise self._refused(message, "from a right neighbour")
+            self._in_host_block = True
+        elif isinstance(message, Users) and message.is_handshake and not self.is_incoming:
+            raise self._refused(message, "from a right neighbour")
+
+    def _refused(self, message: Message, where: str) -> RemoteProtocolError:
+        token = classic.token(message)
+        return RemoteProtocolError(f"{token} {where} from {self}", token=token)
+
+    def _reinterpreted(self, message: Message) -> Message:
+        """A timed USER line of a peer below minor 9 is its handshake user line (section 7.2)."""
+        if (
+            isinstance(message, Users)
+            and self.minor < 9
+            and self.is_incoming
+            and self.phase is Phase.NAMED
+            and not message.is_handshake
+            and message.timestamps[0] != UNKNOWN_TIMESTAMP
+        ):
+            return attrs.evolve(message, is_handshake=True)
+        return message
+
+    # --- the steps of the handshake, told by the node -------------------------------------------
+
+    def become_connected(self, now: float) -> None:
+        assert self.phase is Phase.CONNECTING
+        self.phase = Phase.GREETING
+        self.connected_at = now
+
+    def become_versioned(self, version: Version) -> None:
+        """The peer's version is known: what was held back can be said in its language."""
+        self.minor = version.minor
+        self.has_version = True
+        if self.is_native:
+            self._output += native.encode(Hello(director_hash=self._director_hash))
+        held, self._held = self._held, []
+        for message in held:
+            self.send(message)
+
+    def become_named(self, director: KnownDirector) -> None:
+        assert self.phase is Phase.GREETING
+        self.phase = Phase.NAMED
+        self.director = director
+
+    def become_done(self) -> None:
+        assert self.phase is Phase.NAMED
+        self.phase = Phase.DONE
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        """Queue a message behind everything queued before it."""
+        if not self.has_version and type(message) not in (Version, Me, Director):
+            self._held.append(message)
+            return
+        if self._open_users:
+            self._seal()
+        self._output += self._encoded(message)
+
+    def gossip(self, tag: bytes, user_hash: int, packed: int) -> None:
+        """Queue one user (`timestamp << 16 | host number`); a later call for it replaces this."""
+        users = self._open_users.get(tag)
+        if users is None:
+            users = self._open_users[tag] = {}
+        users[user_hash] = packed
+
+    def gossip_many(self, tag: bytes, users: Iterable[tuple[int, int]]) -> None:
+        """Queue many `(user hash, packed)` pairs at once. hot: sim/bench gossip"""
+        self._open_users.setdefault(tag, {}).update(users)
+
+    def start_export(self, users: Iterator[Users]) -> None:
+        """Send these users, pulled step by step, and then end our side of the handshake."""
+        assert self._export is None
+        assert not self.is_incoming
+        self._export = users
+
+    def take_output(self, bytes_max: int, wall: int) -> bytes:
+        """Remove and return at most `bytes_max` bytes to write, sent at Unix second `wall`."""
+        if self._open_users and self.has_version:
+            self._seal()
+        while self._export is not None and len(self._output) < limits.EXPORT_OUTPUT_BYTES_MAX:
+            users = next(self._export, None)
+            if users is None:
+                self._export = None
+                self.send(Options((b"consistent-hashing",)))
+                self.send(Done())
+            else:
+                self.users_sent += len(users)
+                self._output += self._encoded(users)
+        self.output_bytes_peak = max(self.output_bytes_peak, len(self._output))
+        data = bytes(self._output[:bytes_max])
+        del self._output[:bytes_max]
+        self.bytes_sent += len(data)
+        if data:
+            self.last_sent_wall = wall
+        return data
+
+    def take_rest(self) -> bytes:
+        """Remove and return everything queued, a pending export left out."""
+        self._export = None
+        if self._open_users and self.has_version:
+            self._seal()
+        data = bytes(self._output)
+        self._output.clear()
+        return data
+
+    def discard_output(self) -> None:
+        """Drop what is queued: the peer does not read, or must not see it."""
+        self._held.clear()
+        self._open_users.clear()
+        self._output.clear()
+        self._export = None
+
+    def _seal(self) -> None:
+        open_users, self._open_users = self._open_users, {}
+        for packed_users in open_users.values():
+            for users in columns(packed_users, self._by_number):
+                self.users_sent += len(users)
+                self._output += self._encoded(users)
+
+    def _encoded(self, message: Message) -> bytes:
+        if self.is_native and type(message) not in (Version, Me):
+            return native.encode(message)
+        return classic.encode(message, self.minor, self._ring.minor)
+
+
+def columns(packed_users: dict[int, int], by_number: list[MailHost | None]) -> Iterator[Users]:
+    """Yield `{user hash: timestamp << 16 | host number}` as columns for the wire.
+
+    Users whose host number has died since (flushed or removed host) are left out.
+    hot: sim/bench gossip
+    """
+    hashes = list(packed_users)
+    packed = list(packed_users.values())
+    numbers = [p & 0xFFFF for p in packed]
+    distinct = list(dict.fromkeys(numbers))
+    if any(by_number[number] is None for number in distinct):
+        alive = {h: p for h, p in packed_users.items() if by_number[p & 0xFFFF] is not None}
+        if alive:
+            yield from columns(alive, by_number)
+        return
+    ips = tuple(host.ip for n in distinct if (host := by_number[n]) is not None)
+    position = {number: index for index, number in enumerate(distinct)}
+    for start in range(0, len(hashes), limits.FRAME_USERS_MAX):
+        rows = slice(start, start + limits.FRAME_USERS_MAX)
+        yield Users(
+            hashes=hashes[rows],
+            timestamps=[p >> 16 for p in packed[rows]],
+            hosts=ips,
+            host_indexes=[position[n] for n in numbers[rows]],
+        )

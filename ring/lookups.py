@@ -1,0 +1,283 @@
+"""Which host does this user go to, and who has to wait for the answer.
+
+The decision is login-sockets.md section 5.2 (users-and-hosts.md section 9), in that order. A lookup
+that must wait is parked under its token; it is looked at again when something changed that could
+decide it, and fails after exactly `LOOKUP_TIMEOUT_S` (the original: 30 to 60 s).
+
+Between our own nodes a ring that is re-forming does not stall new users (DESIGN section 3): a node
+whose state is complete keeps assigning, because the circle of equal host lists gives every node the
+same answer. Only a change of the host list parks new users until it is agreed.
+
+Also here: what ends a user's entry, the sweep that walks the table shard by shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import attrs
+
+from ring import limits
+from ring.effects import LookupAnswered, ParkedReason, Refusal
+from ring.gossip import Gossip
+from ring.hosts import MailHost
+from ring.state import Pool, State
+from ring.users import ABSENT, SHARDS_COUNT, is_expired, is_near_expiry
+
+SWEEPS_PER_EXPIRY = 10
+SWEEP_INTERVAL_S = 0.25
+"""Every shard is swept ten times in a user's lifetime, in steps of at least a quarter second."""
+
+STUCK_WEAK_S = 30
+"""An expired weak user is kept this much longer, then dropped (users-and-hosts.md section 6)."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Parked:
+    token: Hashable
+    user_hash: int
+    tag: bytes
+    parked_at: float
+    reason: ParkedReason
+
+
+class Lookups:
+    def __init__(self, state: State, gossip: Gossip) -> None:
+        self._state = state
+        self._gossip = gossip
+        self._parked: dict[Hashable, Parked] = {}  # oldest first
+        self._by_user: dict[tuple[bytes, int], dict[Hashable, Parked]] = {}
+        self._retrying: list[Parked] = []
+        self._next_shard = 0
+        self.weak_rounds_count = 0
+        self.expired_count = 0
+
+    @property
+    def parked_count(self) -> int:
+        return len(self._parked)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._retrying)
+
+    # --- deciding -------------------------------------------------------------------------------
+
+    def lookup(self, token: Hashable, user_hash: int, tag: bytes) -> MailHost | None:
+        """Return the user's host, or None: parked, and answered by an effect later."""
+        decided = self._decide(user_hash, tag)
+        if isinstance(decided, MailHost):
+            return decided
+        self._park(token, user_hash, tag, decided)
+        return None
+
+    def _decide(self, user_hash: int, tag: bytes) -> MailHost | ParkedReason:
+        state = self._state
+        if not state.is_handshaked:
+            return ParkedReason.NOT_HANDSHAKED
+        pool = state.pools.get(tag)
+        packed = pool.table.find(user_hash) if pool is not None else ABSENT
+        expire_s = state.settings.user_expire_s
+        if pool is not None and user_hash in pool.moving:
+            return ParkedReason.MOVING
+        if packed != ABSENT and is_expired(packed >> 16, state.wall, expire_s):
+            assert pool is not None
+            pool.forget(user_hash)
+            packed = ABSENT
+        if packed == ABSENT:
+            return self._assign(user_hash, tag)
+        assert pool is not None
+        stored = state.hosts.by_number[packed & 0xFFFF]
+        assert stored is not None
+        if state.right is None and state.is_synced:
+            pool.clear_weak(user_hash)
+        elif user_hash in pool.weak:
+            return ParkedReason.WEAK
+        elif is_near_expiry(packed >> 16, state.wall, expire_s):
+            if not state.is_synced:
+                return ParkedReason.NOT_SYNCED
+            hashed = state.hosts.lookup(user_hash, tag)
+            if hashed is not stored and state.ring.minor >= 1:
+                self.weak_rounds_count += 1
+                self._gossip.become_weak(pool, user_hash, stored.ip)
+                return ParkedReason.WEAK
+        self._refresh(pool, user_hash, stored)
+        return stored
+
+    def _assign(self, user_hash: int, tag: bytes) -> MailHost | ParkedReason:
+        state = self._state
+        if not state.is_synced and not self._may_assign_unsynced():
+            return ParkedReason.NOT_SYNCED
+        host = state.hosts.lookup(user_hash, tag)
+        if host is None:
+            return ParkedReason.NO_HOSTS
+        self._refresh(state.pool(tag), user_hash, host)
+        return host
+
+    def _may_assign_unsynced(self) -> bool:
+        """Tell whether every node of the ring would give a new user the same host as we."""
+        state = self._state
+        return (
+            state.is_native_ring
+            and not any(host.is_desynced for host in state.hosts)
+            and not any(director.wrong_hosts_hash for director in state.directors)
+        )
+
+    def _refresh(self, pool: Pool, user_hash: int, host: MailHost) -> None:
+        wall = self._state.wall
+        pool.table.store(user_hash, host.number, wall)
+        self._gossip.flood_user(pool, user_hash, wall << 16 | host.number, exclude=None)
+
+    def refresh(self, user_hash: int) -> None:
+        """The user still has sessions (proxy-notify): all its entries live on."""
+        state = self._state
+        for pool in state.pools.values():
+            packed = pool.table.find(user_hash)
+            if packed == ABSENT or is_expired(
+                packed >> 16, state.wall, state.settings.user_expire_s
+            ):
+                continue
+            host = state.hosts.by_number[packed & 0xFFFF]
+            assert host is not None
+            self._refresh(pool, user_hash, host)
+
+    # --- waiting --------------------------------------------------------------------------------
+
+    def _park(self, token: Hashable, user_hash: int, tag: bytes, reason: ParkedReason) -> None:
+        state = self._state
+        parked = Parked(
+            token=token, user_hash=user_hash, tag=tag, parked_at=state.now, reason=reason
+        )
+        if len(self._parked) >= limits.PARKED_LOOKUPS_MAX:
+            self._answer(parked, None, Refusal.TOO_MANY_PARKED)
+            return
+        assert token not in self._parked
+        if not self._parked:
+            state.timers.set("lookups", state.now + limits.LOOKUP_TIMEOUT_S)
+        self._parked[token] = parked
+        self._by_user.setdefault((tag, user_hash), {})[token] = parked
+
+    def _unpark(self, parked: Parked) -> None:
+        del self._parked[parked.token]
+        key = parked.tag, parked.user_hash
+        of_user = self._by_user[key]
+        del of_user[parked.token]
+        if not of_user:
+            del self._by_user[key]
+
+    def abandon(self, token: Hashable) -> None:
+        """Nobody waits for the answer any more."""
+        parked = self._parked.get(token)
+        if parked is not None:
+            self._unpark(parked)
+
+    def _answer(self, parked: Parked, host: MailHost | None, refusal: Refusal | None) -> None:
+        state = self._state
+        waited_s = state.now - parked.parked_at
+        state.effects.append(
+            LookupAnswered(
+                token=parked.token,
+                user_hash=parked.user_hash,
+                tag=parked.tag,
+                ip=host.ip if host else None,
+                hostname=host.hostname if host else b"",
+                refusal=refusal,
+                waited_s=waited_s,
+                detail="" if host else self._explain(parked, waited_s),
+            )
+        )
+
+    def _explain(self, parked: Parked, waited_s: float) -> str:
+        """Return the classic explanation of a failed lookup (users-and-hosts.md section 9)."""
+        state = self._state
+        if not state.is_handshaked:
+            ring = "Ring has never been synced"
+        else:
+            word = "synced" if state.is_synced else "not synced"
+            ring = f"Ring {word} for {state.now - state.synced_changed_at:.0f} secs"
+        pool = state.pools.get(parked.tag)
+        parts = [ring]
+        if pool is not None:
+            if parked.user_hash in pool.weak:
+                parts.append("weak user")
+            packed = pool.table.find(parked.user_hash)
+            if packed != ABSENT:
+                parts.append(f"user refreshed {state.wall - (packed >> 16)} secs ago")
+        parts.append(f"hash={parked.user_hash}")
+        if parked.tag:
+            parts.append(f"tag={parked.tag.decode('utf-8', 'backslashreplace')}")
+        return (
+            f"Timeout because {parked.reason.value} -"
+            f" queued for {waited_s:.0f} secs ({', '.join(parts)})"
+        )
+
+    def timeout_due(self) -> None:
+        """Fail the lookups that have waited long enough, exactly those."""
+        state = self._state
+        before = state.now - limits.LOOKUP_TIMEOUT_S
+        for parked in list(self._parked.values()):
+            if parked.parked_at > before:
+                state.timers.set("lookups", parked.parked_at + limits.LOOKUP_TIMEOUT_S)
+                return
+            self._unpark(parked)
+            pool = state.pools.get(parked.tag)
+            self._answer(parked, None, Refusal.TIMED_OUT)
+            if parked.reason is ParkedReason.WEAK and pool is not None:
+                pool.clear_weak(parked.user_hash)
+
+    def retry_users(self, keys: list[tuple[bytes, int]]) -> None:
+        """These users stopped being weak or moving: decide the lookups that wait for them."""
+        for key in keys:
+            self._retry(list(self._by_user.get(key, {}).values()))
+
+    def retry_all(self) -> None:
+        """The ring or the host list changed: look at every parked lookup again, oldest first."""
+        state = self._state
+        if state.is_synced or self._may_assign_unsynced():
+            self._retrying = list(self._parked.values())
+
+    def continue_work(self) -> None:
+        """Take the next step of a `retry_all`."""
+        part = self._retrying[: limits.WALK_USERS_MAX]
+        del self._retrying[: limits.WALK_USERS_MAX]
+        self._retry(part)
+
+    def _retry(self, waiting: list[Parked]) -> None:
+        for parked in waiting:
+            if self._parked.get(parked.token) is not parked:
+                continue
+            decided = self._decide(parked.user_hash, parked.tag)
+            if isinstance(decided, MailHost):
+                self._unpark(parked)
+                self._answer(parked, decided, None)
+            else:
+                parked.reason = decided
+
+    # --- expiry ---------------------------------------------------------------------------------
+
+    def sweep_due(self) -> None:
+        """Drop the expired users of the next shards (users-and-hosts.md section 6)."""
+        state = self._state
+        expire_s = state.settings.user_expire_s
+        pass_s = expire_s / SWEEPS_PER_EXPIRY
+        step_s = max(SWEEP_INTERVAL_S, pass_s / SHARDS_COUNT)
+        state.timers.set("sweep", state.now + step_s)
+        shards = max(1, round(SHARDS_COUNT * step_s / pass_s))
+        for pool in state.pools.values():
+            self._drop_stuck_weak(pool)
+            for index in range(self._next_shard, self._next_shard + shards):
+                self.expired_count += pool.table.sweep(
+                    index % SHARDS_COUNT, state.wall - expire_s, pool.special
+                )
+        self._next_shard = (self._next_shard + shards) % SHARDS_COUNT
+
+    def _drop_stuck_weak(self, pool: Pool) -> None:
+        state = self._state
+        expire_s = state.settings.user_expire_s
+        for user_hash in list(pool.weak):
+            packed = pool.table.find(user_hash)
+            age_s = state.wall - (packed >> 16)
+            if packed == ABSENT:
+                pool.clear_weak(user_hash)
+            elif age_s >= expire_s + STUCK_WEAK_S and user_hash not in pool.moving:
+                state.note("weak_user_dropped", user_hash=user_hash, age_s=age_s)
+                pool.forget(user_hash)

@@ -1,0 +1,232 @@
+"""Is the ring of one mind? A SYNC that comes back says so (ring-protocol.md section 11).
+
+After a change of hosts or neighbours the node is *unsynced*; it sends its SYNC to the right, every
+director passes it on, and when it returns from the left everybody has what was sent before it. New
+users are only assigned while synced, because until then two nodes may hash over different hosts.
+
+SYNC goes to the right neighbour only, and only once that link's handshake is done: a real director
+aborts on one that reaches it earlier (section 16, hazard 1).
+"""
+
+from __future__ import annotations
+
+from ring import limits
+from ring.directors import Director
+from ring.gossip import Gossip, host_message
+from ring.link import Link
+from ring.messages import CLASSIC_MINOR, Ping, Sync
+from ring.state import State
+
+RESEND_S = 5.0
+"""An unsynced node sends its SYNC again this often (section 11.5)."""
+
+STALE_WINDOW_S = 120
+"""A lower sequence is believed after all when its timestamp is this much newer (section 11.4)."""
+
+PREFERRED_RIGHT_S = 30.0
+"""How often a synced node tries to return to its preferred right neighbour (section 10.4)."""
+
+
+NATIVE_PING_INTERVAL_S = 1.0
+NATIVE_PING_TIMEOUT_S = 2.0
+"""Between our own nodes a hung neighbour is noticed within the sum of both (DESIGN section 3)."""
+
+
+class Synchroniser:
+    def __init__(self, state: State, gossip: Gossip) -> None:
+        self._state = state
+        self._gossip = gossip
+        self._repeated_at_wall = 0
+
+    # --- our own SYNC -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Something changed that everybody must know: begin a new round (section 11.2)."""
+        state = self._state
+        state.sync_sequence += 1
+        if state.is_alone:
+            state.hosts.clear_desynced()
+            state.is_changed = True
+            return
+        self.become_unsynced()
+        if state.is_batching:
+            state.is_sync_wanted = True
+        elif state.right is not None:
+            self.emit()
+
+    def become_unsynced(self) -> None:
+        state = self._state
+        if state.is_synced:
+            state.is_synced = False
+            state.synced_changed_at = state.now
+            state.note("ring_desynced", sequence=state.sync_sequence)
+        for link in (state.left, state.right):
+            if link is not None:
+                link.is_ping_fast = True
+        state.timers.set("resync", state.now + RESEND_S)
+
+    def become_synced(self) -> None:
+        """The ring is of one mind, or we are all of it."""
+        state = self._state
+        state.is_handshaked = True
+        if not state.is_synced:
+            state.is_synced = True
+            state.note("ring_synced", after_s=round(state.now - state.synced_changed_at, 3))
+            state.synced_changed_at = state.now
+        for link in (state.left, state.right):
+            if link is not None:
+                link.is_ping_fast = False
+        for director in list(state.directors):
+            if director.is_removed:
+                state.directors.delete(director)
+        state.hosts.clear_desynced()
+        state.timers.cancel("resync")
+        state.timers.cancel("reconnect")
+        state.timers.set("preferred", state.now + PREFERRED_RIGHT_S)
+        state.is_changed = True
+
+    def emit(self) -> None:
+        """Send our SYNC to the right, and let both neighbours prove that they live."""
+        state = self._state
+        state.directors_synced_count = state.directors_changed_count
+        self._send(
+            Sync(
+                origin=state.directors.own.address,
+                sequence=state.sync_sequence,
+                minor=state.settings.minor,
+                timestamp=state.wall,
+                hosts_hash=state.hosts.hosts_hash(),
+            )
+        )
+
+    def resend_due(self) -> None:
+        """No answer for `RESEND_S`: something on the way is slow, or was lost."""
+        state = self._state
+        if state.is_synced:
+            return
+        state.timers.set("resync", state.now + RESEND_S)
+        if state.left is not None and state.right is not None:
+            state.note("sync_resent", sequence=state.sync_sequence)
+            self.emit()
+
+    def batch_ended(self) -> None:
+        """All lines of one read are handled: one SYNC for all of them (section 11.2)."""
+        state = self._state
+        state.is_batching = False
+        if state.is_sync_wanted:
+            state.is_sync_wanted = False
+            self.start()
+
+    # --- everybody's SYNC -------------------------------------------------------------------------
+
+    def received(self, message: Sync) -> None:
+        state = self._state
+        if message.origin == state.directors.own.address:
+            self._own_returned(message)
+            return
+        origin = state.directors.find(message.origin)
+        if origin is not None and not self._forward(origin, message):
+            return
+        if (
+            state.directors_synced_count != state.directors_changed_count
+            and not state.is_synced
+            and state.right is not None
+            and self._repeated_at_wall != state.wall
+        ):
+            self._repeated_at_wall = state.wall
+            self.emit()
+
+    def _own_returned(self, message: Sync) -> None:
+        state = self._state
+        if message.sequence != state.sync_sequence:
+            return
+        if state.left is None or state.right is None:
+            return  # the original asserts here and aborts (section 16, hazard 1)
+        if message.hosts_hash not in (0, state.hosts.hosts_hash()):
+            state.note(
+                "sync_hosts_changed",
+                got=message.hosts_hash,
+                expected=state.hosts.hosts_hash(),
+            )
+            self.emit()
+            return
+        state.ring.minor = min(message.minor, state.settings.minor)
+        if not state.is_synced:
+            self.become_synced()
+
+    def _forward(self, origin: Director, message: Sync) -> bool:
+        """Pass a foreign SYNC on; return False if it was ignored (section 11.4)."""
+        state = self._state
+        if message.sequence < origin.sync_sequence:
+            if message.timestamp < origin.sync_timestamp + STALE_WINDOW_S:
+                return False
+            state.note("sync_sequence_reset", director=origin.address)
+            origin.sync_copies = 1
+        elif message.sequence > origin.sync_sequence or message.timestamp > origin.sync_timestamp:
+            origin.sync_copies = 1
+        else:
+            origin.sync_copies += 1
+            if origin.sync_copies > limits.SYNC_COPIES_MAX:
+                return False
+        origin.sync_sequence = message.sequence
+        origin.sync_timestamp = message.timestamp
+        if message.hosts_hash not in (0, state.hosts.hosts_hash()):
+            if message.hosts_hash != origin.wrong_hosts_hash:
+                origin.wrong_hosts_hash = message.hosts_hash
+                return False
+            state.note("hosts_resent", director=origin.address, its_hosts_hash=message.hosts_hash)
+            self.resend_hosts()
+            return True
+        origin.wrong_hosts_hash = 0
+        if state.right is None:
+            origin.delayed_sync = message
+        else:
+            self._send(message)
+        return True
+
+    def resend_hosts(self) -> None:
+        for host in self._state.hosts:
+            message = host_message(host, self._gossip.own_stamp())
+            self._gossip.flood(message, exclude=None)
+
+    def right_promoted(self) -> None:
+        """A right neighbour is there: what waited for one goes out now."""
+        for director in self._state.directors:
+            delayed, director.delayed_sync = director.delayed_sync, None
+            if delayed is not None:
+                self._send(delayed)
+
+    def _send(self, message: Sync) -> None:
+        right = self._state.right
+        assert right is not None
+        assert right.is_done
+        highest = right.minor if right.is_native else CLASSIC_MINOR
+        minor = min(message.minor, highest, self._state.settings.minor)
+        right.send(
+            Sync(
+                origin=message.origin,
+                sequence=message.sequence,
+                minor=minor,
+                timestamp=message.timestamp,
+                hosts_hash=message.hosts_hash,
+            )
+        )
+        for link in (self._state.left, self._state.right):
+            if link is not None:
+                self.ping(link)
+
+    def ping(self, link: Link) -> None:
+        """Ask a neighbour for a sign of life, unless one is awaited already (section 12)."""
+        state = self._state
+        if link.ping_sent_at is not None:
+            return
+        link.ping_sent_at = state.now
+        link.send(Ping(wall=state.wall, unsent_bytes=link.output_bytes))
+        settings = state.settings
+        answer_s = (
+            min(NATIVE_PING_TIMEOUT_S, settings.ping_idle_timeout_s)
+            if link.is_native
+            else settings.ping_idle_timeout_s
+        )
+        state.timers.set(("idle", link.link_id), state.now + answer_s)
+        state.timers.set(("pong", link.link_id), state.now + settings.ping_max_timeout_s)
