@@ -164,18 +164,18 @@ def parse_file(path: Path, defaults: Mapping[str, str], environ: Mapping[str, st
     Raises:
         ConfigError: a line that is no configuration, or an include that cannot be read.
     """
-    parser = _Parser()
+    parser = _Parser(str(path))
     parser.read_file(path, Position(str(path)), ())
-    return Config(parser.finish(str(path)), defaults, environ, tuple(parser.files))
+    return Config(parser.finish(), defaults, environ, tuple(parser.files))
 
 
 def parse_text(
     text: str, source: str, defaults: Mapping[str, str], environ: Mapping[str, str]
 ) -> Config:
     """Read a configuration that is no file (includes are relative to the working directory)."""
-    parser = _Parser()
+    parser = _Parser(source)
     parser.read_text(text, source, Path(), ())
-    return Config(parser.finish(source), defaults, environ, tuple(parser.files))
+    return Config(parser.finish(), defaults, environ, tuple(parser.files))
 
 
 def assign(config: Config, path: str, text: str, source: str) -> None:
@@ -251,15 +251,15 @@ def _closing_quote(text: str, opening: int) -> int:
 
 
 class _Parser:
-    def __init__(self) -> None:
-        self.root = Section("", "", Position(""))
+    def __init__(self, source: str) -> None:
+        self.root = Section("", "", Position(source))
         self.open_sections = [self.root]
         self.files: list[Path] = []
 
-    def finish(self, source: str) -> Section:
+    def finish(self) -> Section:
         if len(self.open_sections) > 1:
             raise ConfigError(
-                Position(source),
+                self.root.position,
                 "got the end of the file, expected '}' for the section that starts at "
                 f"{self.open_sections[-1].position}",
             )

@@ -122,7 +122,7 @@ def read_listeners(
     for kind in (ListenerKind.UNIX, ListenerKind.FIFO):
         built_in = {name: mode for k, name, mode in BUILT_IN_LISTENERS if k is kind}
         written = {section.label: section for section in service.children(kind.value)}
-        for name in dict.fromkeys((*built_in, *written)):
+        for name in dict.fromkeys((*written, *built_in)):
             listener = _path_listener(
                 config, kind, name, written.get(name), built_in.get(name, 0o600), base_dir
             )

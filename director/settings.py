@@ -32,7 +32,7 @@ from director.addresses import (
     resolve_name,
     split_port,
 )
-from director.config import Config, ConfigError, Position, Section, Value
+from director.config import Config, ConfigError, Section, Value
 from director.definitions import BY_NAME, REMOVED, VARIABLES
 from director.listeners import (
     Listener,
@@ -241,7 +241,7 @@ class _Reader:
 
     def value(self, name: str) -> Value:
         default = BY_NAME[name].default
-        return self.values.get(name) or Value(default, Position(f"default of {name}"))
+        return self.values.get(name) or Value(default, self.config.root.position)
 
     def text(self, name: str) -> str:
         return self.config.text(self.value(name))

@@ -18,7 +18,9 @@ import click
 
 from director import __version__
 
-VERBS: dict[str, str] = {}
+VERBS = {
+    "check-config": "director.cli.check_config:check_config",
+}
 
 
 class LazyGroup(click.Group):

@@ -409,7 +409,7 @@ FOUND = {"DIRECTOR_MAIL_SERVERS": "10.0.0.1"}
         ({}, {"DIRECTOR_USER_EXPIR": "1 s"}, "environment variable DIRECTOR_USER_EXPIR: got the "
          "unknown setting director_user_expir, expected perhaps director_user_expire"),
         ({}, FOUND | {"DIRECTOR_KICK": "x"}, "variable DIRECTOR_KICK: director_kick: got 'x'"),
-        ({}, {}, "default of director_mail_servers: director_mail_servers: got nothing"),
+        ({}, {}, "defaults: director_mail_servers: got nothing"),
     ],
 )  # fmt: skip
 def test_refused_override_names_itself(

@@ -12,11 +12,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from rig import HOSTS, NOW, Peer, Rig, director, settings
 
 from ring.commands import Answer, UserMove
 from ring.effects import CommandAnswered, Kick, KickHash, RunFlushProgram
 from ring.hosts import MailHost
+from tests.ring.rig import HOSTS, NOW, Peer, Rig, director, settings
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "wire.json").read_text())
 SCENARIOS = {scenario["name"]: scenario for scenario in VECTORS["wire_scenarios"]}
