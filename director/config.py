@@ -10,8 +10,8 @@ have in the same file are read too (dovecot-2.4-plug.md section 8.1).
   on its line hides everything to the end of the line.
 * A backslash at the end of a line joins the next one with one blank. The comment goes first, so a
   backslash in a comment joins nothing.
-* A value in quotes from end to end loses them, and a backslash in it protects the next character.
-  Any other value is verbatim, quotes and all.
+* A value that begins and ends with a quote loses both, and a backslash between them protects the
+  next character. Any other value is verbatim, quotes and all.
 * `$name` is expanded where it begins a word of an unquoted value. It is what the setting was so
   far, or else its default. `$SET:name` (2.4) is the same, `$ENV:NAME` an environment variable.
 * `<path` stands for the content of a file, seen from the file that says so.
@@ -23,8 +23,8 @@ a private key that only root can read and a variable of some plugin are nobody's
 
 Where this differs from the original, on purpose: a `$name` that is set only later in the file has
 its later value instead of its default, because `doveconf -n` sorts settings by name and keeps the
-variables; a line that is continued and followed by an empty line is kept, where the original
-forgets it; a section may open and close on one line.
+variables; a line that is continued and followed by an empty line or a comment is kept, where the
+original forgets it; a section may open and close on one line.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ class _Parser:
         where = line.at(len(line.text) - len(pattern))
         if not pattern:
             raise ConfigError(where, f"got {verb} alone, expected a file name behind it")
-        matches = sorted(_glob(folder, _unquoted(pattern)))
+        matches = sorted(_glob(folder, pattern))
         if not matches and verb == "!include":
             raise ConfigError(where, f"got {pattern}, which no file matches, expected one at least")
         for path in matches:
@@ -330,7 +330,7 @@ class _Parser:
         elif word := re.compile(r"[^\s{}]+").match(text, label_at):
             label_end = word.end()
         brace = _skip_blanks(text, label_end)
-        if text[brace : brace + 1] != "{" or brace >= end:
+        if text[brace : brace + 1] != "{" or brace >= end or text[brace - 1] not in _BLANKS:
             got = f"{text[label_at:end]!r}" if label_at < end else "the end of the line"
             where = line.at(min(label_at, len(text) - 1))
             raise ConfigError(where, f"got {got} after {key[0]!r}, expected '=' or '{{'")
@@ -356,7 +356,7 @@ class _Parser:
 
 
 def _make_value(text: str, position: Position, folder: Path, root: Section) -> Value:
-    if len(text) > 1 and text[0] in "\"'" and _closing_quote(text, 0) == len(text) - 1:
+    if _is_quoted(text):
         return Value(_unquoted(text), position)
     if text.startswith("<"):
         return Value(str(folder / text[1:].strip(_BLANKS)), position, is_file=True)
@@ -367,9 +367,11 @@ def _make_value(text: str, position: Position, folder: Path, root: Section) -> V
 
 
 def _unquoted(text: str) -> str:
-    if len(text) > 1 and text[0] in "\"'" and _closing_quote(text, 0) == len(text) - 1:
-        return re.sub(r"\\(.)", r"\1", text[1:-1])
-    return text
+    return re.sub(r"\\(.?)", r"\1", text[1:-1]) if _is_quoted(text) else text
+
+
+def _is_quoted(text: str) -> bool:
+    return text[:1] in ("'", '"') and text[0] == text[-1]
 
 
 def _skip_blanks(text: str, index: int) -> int:

@@ -74,16 +74,16 @@ class Listener:
 
 
 DEFAULT_LISTENERS = (
-    (ListenerKind.UNIX, "login/director", 0o666),
-    (ListenerKind.UNIX, "director-userdb", 0o600),
     (ListenerKind.UNIX, "director-admin", 0o600),
+    (ListenerKind.UNIX, "director-userdb", 0o600),
+    (ListenerKind.UNIX, "login/director", 0o666),
     (ListenerKind.FIFO, "login/proxy-notify", 0o666),
 )
 """Without a `service director` section. The login directory itself keeps strangers out."""
 
 BUILT_IN_LISTENERS = (
-    (ListenerKind.UNIX, "login/director", 0),
     (ListenerKind.UNIX, "director-admin", 0o600),
+    (ListenerKind.UNIX, "login/director", 0),
     (ListenerKind.FIFO, "login/proxy-notify", 0),
 )
 """What a `service director` section changes; mode 0 is disabled (login-sockets.md section 1.1)."""
@@ -115,6 +115,8 @@ def read_listeners(
 ) -> tuple[Listener, ...]:
     """Return the enabled listeners of a `service director` section.
 
+    UNIX and FIFO come sorted by name, then TCP in the order of the file, which decides the ring's.
+
     Raises:
         ConfigError: a bad mode, port or address.
     """
@@ -122,7 +124,7 @@ def read_listeners(
     for kind in (ListenerKind.UNIX, ListenerKind.FIFO):
         built_in = {name: mode for k, name, mode in BUILT_IN_LISTENERS if k is kind}
         written = {section.label: section for section in service.children(kind.value)}
-        for name in dict.fromkeys((*written, *built_in)):
+        for name in sorted({*built_in, *written}):
             listener = _path_listener(
                 config, kind, name, written.get(name), built_in.get(name, 0o600), base_dir
             )
