@@ -217,6 +217,7 @@ class Moves:
         if move is not None:
             move.kick_id = None
             self._local_done(move)
+        self._start_waiting_kicks()
 
     def _local_done(self, move: Move) -> None:
         if self._state.right is None:
@@ -418,6 +419,9 @@ class Moves:
         if self._state.is_synced:
             for reset in list(self._resets):
                 self._continue_reset(reset)
+        self._start_waiting_kicks()
+
+    def _start_waiting_kicks(self) -> None:
         while self._kicks_waiting:
             if self.kicking_count >= self._state.settings.max_parallel_kicks:
                 return

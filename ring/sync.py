@@ -10,11 +10,13 @@ aborts on one that reaches it earlier (section 16, hazard 1).
 
 from __future__ import annotations
 
+import attrs
+
 from ring import limits
 from ring.directors import Director
 from ring.gossip import Gossip, host_message
 from ring.link import Link
-from ring.messages import CLASSIC_MINOR, Ping, Sync
+from ring.messages import CLASSIC_MINOR, UNKNOWN_TIMESTAMP, Ping, Sync
 from ring.state import State
 
 RESEND_S = 5.0
@@ -121,6 +123,8 @@ class Synchroniser:
 
     def received(self, message: Sync) -> None:
         state = self._state
+        if message.timestamp == UNKNOWN_TIMESTAMP:
+            message = attrs.evolve(message, timestamp=state.wall)
         if message.origin == state.directors.own.address:
             self._own_returned(message)
             return
@@ -202,15 +206,7 @@ class Synchroniser:
         assert right.is_done
         highest = right.minor if right.is_native else CLASSIC_MINOR
         minor = min(message.minor, highest, self._state.settings.minor)
-        right.send(
-            Sync(
-                origin=message.origin,
-                sequence=message.sequence,
-                minor=minor,
-                timestamp=message.timestamp,
-                hosts_hash=message.hosts_hash,
-            )
-        )
+        right.send(attrs.evolve(message, minor=minor))
         for link in (self._state.left, self._state.right):
             if link is not None:
                 self.ping(link)
