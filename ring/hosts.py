@@ -263,6 +263,8 @@ def parse_mail_servers(
     for item in items:
         for setting in _parse_item(item, resolve):
             known = settings.setdefault(setting.ip, setting)
+            if len(settings) > limits.HOSTS_MAX:
+                raise ValueRefused(f"{item!r}: more than {limits.HOSTS_MAX} mail servers")
             if known is setting:
                 continue
             if known.tag != setting.tag:
@@ -271,8 +273,6 @@ def parse_mail_servers(
                     f"{excerpt(known.tag)!r}, a mail server has one tag"
                 )
             on_duplicate(setting)
-        if len(settings) > limits.HOSTS_MAX:
-            raise ValueRefused(f"{item!r}: more than {limits.HOSTS_MAX} mail servers")
     return tuple(settings.values())
 
 
