@@ -27,7 +27,7 @@ import enum
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from ring import limits
@@ -44,6 +44,8 @@ class Level(enum.IntEnum):
     WARNING = 3
     ERROR = 4
 
+
+_SYSLOG_PRIORITY = {Level.DEBUG: 7, Level.INFO: 6, Level.WARNING: 4, Level.ERROR: 3}
 
 PRIVATE_FIELDS = frozenset({"user", "value"})
 
@@ -127,14 +129,18 @@ def write_stderr(line: bytes) -> None:
 
 def format_text(level: Level, kind: str, fields: Fields) -> bytes:
     """Return a line as Dovecot writes it to a file, with the time."""
-    stamp = time.strftime("%b %d %H:%M:%S ")
-    return stamp.encode() + format_journal(level, kind, fields)
+    return time.strftime("%b %d %H:%M:%S ").encode() + _format_plain(level, kind, fields)
 
 
 def format_journal(level: Level, kind: str, fields: Fields) -> bytes:
-    """Return the same line for systemd's journal: it adds the time, and reads the priority."""
-    name = level.name.capitalize()
-    return f"director: {name}: {_format_event(kind, fields)}\n".encode("ascii", "backslashreplace")
+    """Return the same line for systemd's journal: with a priority, which it reads, and no time."""
+    return b"<%d>" % _SYSLOG_PRIORITY[level] + _format_plain(level, kind, fields)
+
+
+def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:
+    """Return whether this descriptor leads to systemd's journal (JOURNAL_STREAM is often stale)."""
+    status = os.fstat(descriptor)
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def format_master(level: Level, kind: str, fields: Fields) -> bytes:
@@ -154,6 +160,11 @@ def format_json(level: Level, kind: str, fields: Fields) -> bytes:
         is_plain = value is None or isinstance(value, bool | int | float | str)
         record[key if key not in record else f"{key}_"] = value if is_plain else _text(value)
     return json.dumps(record).encode() + b"\n"
+
+
+def _format_plain(level: Level, kind: str, fields: Fields) -> bytes:
+    text = f"director: {level.name.capitalize()}: {_format_event(kind, fields)}\n"
+    return text.encode("ascii", "backslashreplace")
 
 
 def _format_event(kind: str, fields: Fields) -> str:

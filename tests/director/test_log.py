@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 from director import log
@@ -11,12 +12,17 @@ from ring import limits
 from ring.address import parse_ip
 
 
+def format_plain(level: Level, kind: str, fields: log.Fields) -> bytes:
+    """Return a text line without its time of day."""
+    return log.format_text(level, kind, fields)[len("Nov 22 04:34:37 ") :]
+
+
 def make_log(
     level_min: Level = Level.INFO, now: list[float] | None = None
 ) -> tuple[Log, list[bytes]]:
     lines: list[bytes] = []
     times = now if now is not None else [0.0]
-    return Log(log.format_journal, level_min, write=lines.append, clock=lambda: times[0]), lines
+    return Log(format_plain, level_min, write=lines.append, clock=lambda: times[0]), lines
 
 
 def test_a_line_is_the_event_and_its_fields() -> None:
@@ -98,3 +104,18 @@ def test_dovecots_log_pipe_gets_its_level_byte() -> None:
     line = log.format_master(Level.WARNING, "link_lost", (("reason", None),))
 
     assert re.fullmatch(rb"\x01\x03\d+ link_lost reason=-\n", line)
+
+
+def test_the_journal_gets_a_priority_instead_of_a_time() -> None:
+    line = log.format_journal(Level.WARNING, "link_lost", ())
+
+    assert line == b"<4>director: Warning: link_lost\n"
+
+
+def test_a_stale_journal_stream_is_not_believed() -> None:
+    status = os.fstat(2)
+    current = f"{status.st_dev}:{status.st_ino}"
+
+    assert log.is_journal(2, {"JOURNAL_STREAM": current})
+    assert not log.is_journal(2, {"JOURNAL_STREAM": "1:2"})
+    assert not log.is_journal(2, {})
