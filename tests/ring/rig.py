@@ -51,6 +51,7 @@ class Peer:
     address: DirectorAddress
     _text: bytes = b""
     is_closed: bool = False
+    is_stuck: bool = False  # it does not read
 
     def say(self, *lines: str) -> None:
         """Send lines to the node, NOW and HH filled in, all in one read."""
@@ -113,7 +114,7 @@ class Rig:
             for link_id in list(self.node.links_with_output()):
                 link = self.node.link(link_id)
                 assert link is not None
-                if link_id in self.peers:
+                if link_id in self.peers and not self.peers[link_id].is_stuck:
                     self.peers[link_id].add(link.take_output(1 << 20, int(self.wall)))
             if not effects:
                 return
