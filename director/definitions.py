@@ -97,7 +97,8 @@ DEFINITIONS = (
         kind="address",
         meaning="Called for each user that is moved, before the new backend is opened, so that "
         "caches of the old one can be flushed: unix:/path, tcp:host:port or exec:/program. %{ip} "
-        "(%i) and %{host} (%h) stand for the new backend. Empty: nobody is called.",
+        "(%i) and %{host} (%h) stand for the new backend. Empty: nobody is called. Paths are the "
+        "machine's, where Dovecot's director saw them from inside base_dir.",
         trade_off="Every move waits for it, at most 30 s.",
         in_doubt="empty.",
     ),

@@ -20,7 +20,7 @@ _NEEDS_QUOTES = re.compile(r"^[<\s]|[\s\\]$|[\"'#]|(^|\s)\$")
 
 def format_effective(settings: Settings) -> str:
     """Return the settings as a configuration; `load_text` of it gives equal settings."""
-    blocks = [*_settings_lines(settings), "", *_service_lines(settings)]
+    blocks = [*_settings_lines(settings), "", *service_lines(settings)]
     return "\n".join(blocks) + "\n"
 
 
@@ -83,10 +83,12 @@ def _relative(path: object, settings: Settings) -> str:
     return str(path).removeprefix(f"{settings.base_dir}/")
 
 
-def _service_lines(settings: Settings) -> Iterator[str]:
+def service_lines(settings: Settings) -> Iterator[str]:
+    """Write the `service director` section."""
     yield "service director {"
     yield f"  user = {format_value(settings.user)}".rstrip()
-    yield f"  chroot = {settings.chroot or ''}".rstrip()
+    if settings.chroot is not None:
+        yield f"  chroot = {format_value(str(settings.chroot))}"
     yield f"  client_limit = {settings.client_limit}"
     paths = [x for x in settings.listeners if x.kind is not ListenerKind.INET]
     for listener in paths:
@@ -98,8 +100,8 @@ def _service_lines(settings: Settings) -> Iterator[str]:
             yield f"    group = {format_value(listener.group)}"
         yield "  }"
     enabled = {(listener.kind, listener.name) for listener in paths}
-    for kind, name, _ in BUILT_IN_LISTENERS:
-        if (kind, name) not in enabled:
+    for kind, name, default_mode in BUILT_IN_LISTENERS:
+        if default_mode and (kind, name) not in enabled:
             yield f"  {kind.value} {name} {{"
             yield "    mode = 0"
             yield "  }"

@@ -166,7 +166,7 @@ def load(
         config = configuration.parse_text("", "defaults", VARIABLES, environ)
     else:
         config = configuration.parse_file(path, VARIABLES, environ)
-    return _settle(config, overrides, environ, resolve, can_bind)
+    return load_config(config, overrides, environ, resolve=resolve, can_bind=can_bind)
 
 
 def load_text(
@@ -178,16 +178,18 @@ def load_text(
 ) -> Settings:
     """Like `load`, but the configuration is `text` and nothing overrules it."""
     config = configuration.parse_text(text, source, VARIABLES, {})
-    return _settle(config, {}, {}, resolve, can_bind)
+    return load_config(config, {}, {}, resolve=resolve, can_bind=can_bind)
 
 
-def _settle(
+def load_config(
     config: Config,
     overrides: Mapping[str, str],
     environ: Mapping[str, str],
-    resolve: Resolve | None,
-    can_bind: Callable[[IpAddress], bool] | None,
+    *,
+    resolve: Resolve | None = None,
+    can_bind: Callable[[IpAddress], bool] | None = None,
 ) -> Settings:
+    """Like `load`, but the configuration is already a tree; what overrules is set in it."""
     for variable, text in sorted(environ.items()):
         name = _setting_of_variable(variable)
         if name is not None:

@@ -20,6 +20,7 @@ from director import __version__
 
 VERBS = {
     "check-config": "director.cli.check_config:check_config",
+    "migrate": "director.cli.migrate:migrate",
 }
 
 
