@@ -1,6 +1,6 @@
 """Every setting once: its name, its default, its bounds, and what an operator should know.
 
-`settings.py` reads values by these definitions, `director check-config --help-settings` and the
+`settings.py` reads values by these definitions, `director check-config --explain` and the
 files in `conf/` show them, and a test proves that no setting is missing there. Defaults are in
 Dovecot's spelling, so that they are read by the same code as a value in a file. Classic names,
 units and defaults are those of users-and-hosts.md section 14.
