@@ -158,6 +158,9 @@ SESSIONS_MAX = 1_000_000
 ANVIL_REPLY_TIMEOUT_S = 5.0
 """One answer of Dovecot 2.4's `anvil`, or the next part of its list. Longer: the kick fails."""
 
+ANVIL_COMMAND_BYTES_MAX = 1023
+"""A command to `anvil` (dovecot-2.4-lab.md section 5). Longer: not sent, the kick fails."""
+
 ANVIL_ROUND_KICKS_MAX = 256
 """Kicks that share one list of anvil's. More wait for the next round."""
 

@@ -92,6 +92,12 @@ def parse_anvil_row(line: bytes, user_hash: UserHash) -> LiveSession | None:
     return _session(user, alternatives, service, ip, user_hash, pid=int(pid), guid=guid)
 
 
+def local_user(line: bytes) -> bytes:
+    """Return whose session a CONNECT-DUMP row is if it is not proxied, else nothing."""
+    fields = tabs.split(line)
+    return fields[1] if len(fields) >= 6 and not fields[5] else b""
+
+
 def _session(
     user: bytes,
     alternatives: Sequence[bytes],

@@ -74,15 +74,24 @@ class KickQueue:
         The block finishes them; what it leaves unfinished, because it was cancelled or failed, is
         answered as failed.
         """
-        batch: list[PendingKick] = []
-        while not batch:
-            batch = self._in_time([await self._receive.receive(), *self._ready(count_max - 1)])
+        batch = await self.receive(count_max)
         try:
             yield batch
         finally:
             for pending in batch:
                 if not pending.is_finished:
                     pending.finish("given up")
+
+    async def receive(self, count_max: int) -> list[PendingKick]:
+        """Wait for kicks and return at most `count_max`, those that waited too long left out."""
+        batch: list[PendingKick] = []
+        while not batch:
+            batch = self._in_time([await self._receive.receive(), *self._ready(count_max - 1)])
+        return batch
+
+    def receive_nowait(self, count_max: int) -> list[PendingKick]:
+        """Return what `receive` would, or nothing."""
+        return self._in_time(self._ready(count_max))
 
     def fail_all(self, error: str) -> None:
         """Answer everything that still waits: nobody will perform it any more."""
