@@ -57,39 +57,6 @@ def test_the_spelling_of_dovecot_2_4_is_understood(template: str, expanded: byte
 
 
 @pytest.mark.parametrize(
-    ("template", "name", "expanded"),
-    [
-        ("%LTRu", b"AB \t", b"ba"),
-        ("%LUu", "Äb".encode(), b"\xc3\x84B"),
-        ("%Du", b"a.b.c", b"a,dc=b,dc=c"),
-        ("%Eu", b"a\"b'c\\d", b"a\\\"b\\'c\\\\d"),
-        ("%Xu", b"255", b"ff"),
-        ("%Xu", b"18446744073709551616", b"0"),
-        ("%Xu", b"9" * 5000, b"0"),
-        ("%Xu", b"0" * 5000 + b"16", b"10"),
-        ("%2Mu", b"", b"d4"),
-        (
-            "%{sha256:domain}",
-            b"a@",
-            b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        ),
-        ("%2.-1u", b"abcde", b"cd"),
-        ("%0.-9u", b"abcde", b"abcde"),
-        ("%-9.2u", b"abc", b"ab"),
-        ("%1.06u", b"abc", b"0000bc"),
-        ("%LLLLLLLLLLu", b"A", b"a"),
-        ("%4.16HLRu", b"abc", b"3000"),
-        ("%u%", b"a", b"a"),
-        ("%u%{user", b"a", b"a"),
-        ("%u%12.", b"a", b"a"),
-        ("", b"a", b""),
-    ],
-)
-def test_what_modifiers_do(template: str, name: bytes, expanded: bytes) -> None:
-    assert expanded == expand(template, name)
-
-
-@pytest.mark.parametrize(
     ("template", "message"),
     [
         ("%q", "'%q': unknown variable or modifier 'q' at column 2"),
@@ -100,8 +67,9 @@ def test_what_modifiers_do(template: str, name: bytes, expanded: bytes) -> None:
         ("%{name | lower}", "unknown variable 'name'"),
         ("%{user | rot13}", "unknown filter 'rot13'"),
         ("%LLLLLLLLLLLu", "unknown variable or modifier 'L'"),
-        ("%0.-2Hu", "H takes no negative number"),
-        ("%-2.2Nu", "N takes no negative number"),
+        ("%{sha1;rounds=2:user}", "unknown digest 'sha1;rounds=2'"),
+        ("%u%{user", "'%u%{user': no } after this { at column 4"),
+        ("%1.2.3u", "unknown variable or modifier '.'"),
         ("%010000u", "a number above 9999"),
         ("%1.10000u", "a number above 9999"),
     ],
@@ -111,6 +79,15 @@ def test_what_cannot_be_expanded_is_refused_at_once(template: str, message: str)
         UsernameTemplate.parse(template)
 
     assert message in str(caught.value)
+
+
+def test_numbers_of_any_length_are_read_for_hexadecimal() -> None:
+    assert expand("%Xu", b"9" * 5000) == b"0"
+    assert expand("%Xu", b"0" * 5000 + b"16") == b"10"
+
+
+def test_an_empty_template_sends_everybody_to_one_place() -> None:
+    assert expand("", b"ann") == b""
 
 
 def test_murmur3_hashes_the_expanded_name() -> None:
