@@ -24,7 +24,7 @@ a private key that only root can read and a variable of some plugin are nobody's
 Where this differs from the original, on purpose: a `$name` that is set only later in the file has
 its later value instead of its default, because `doveconf -n` sorts settings by name and keeps the
 variables; a line that is continued and followed by an empty line or a comment is kept, where the
-original forgets it; a section may open and close on one line.
+original forgets it. Neither generation takes a section on one line, so neither do we.
 """
 
 from __future__ import annotations
@@ -77,6 +77,11 @@ class Value:
     is_file: bool = False
     before: Mapping[str, Value] = attrs.field(factory=dict, repr=False, eq=False)
     """What the variables in `text` were when the value was read."""
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether `text` is not yet what the value says."""
+        return self.has_variables or self.is_file
 
 
 @attrs.define(eq=False)
@@ -144,7 +149,7 @@ class Config:
             return word
         if word.startswith("$ENV:"):
             return self.environ.get(word[5:], "")
-        name = word.removeprefix("$SET:").removeprefix("$")
+        name = _variable_name(word)
         earlier = value.before.get(name)
         if earlier is not None:
             return self._expand(earlier, seen)
@@ -176,6 +181,17 @@ def parse_text(
     parser = _Parser(source)
     parser.read_text(text, source, Path(), ())
     return Config(parser.finish(), defaults, environ, tuple(parser.files))
+
+
+def extend(config: Config, text: str, source: str) -> None:
+    """Read more settings into the tree, as if `text` stood behind what was read.
+
+    Raises:
+        ConfigError: as for `parse_text`.
+    """
+    parser = _Parser(source, config.root)
+    parser.read_text(text, source, Path(), ())
+    parser.finish()
 
 
 def assign(config: Config, path: str, text: str, source: str) -> None:
@@ -251,15 +267,16 @@ def _closing_quote(text: str, opening: int) -> int:
 
 
 class _Parser:
-    def __init__(self, source: str) -> None:
-        self.root = Section("", "", Position(source))
+    def __init__(self, source: str, root: Section | None = None) -> None:
+        self.root = root if root is not None else Section("", "", Position(source))
+        self.source = source
         self.open_sections = [self.root]
         self.files: list[Path] = []
 
     def finish(self) -> Section:
         if len(self.open_sections) > 1:
             raise ConfigError(
-                self.root.position,
+                Position(self.source),
                 "got the end of the file, expected '}' for the section that starts at "
                 f"{self.open_sections[-1].position}",
             )
@@ -281,7 +298,7 @@ class _Parser:
             if line.text.split(None, 1)[0] in ("!include", "!include_try"):
                 self.include(line, folder, above)
             else:
-                self.statement(line, 0, len(line.text), folder)
+                self.statement(line, folder)
 
     def include(self, line: _Line, folder: Path, above: tuple[Path, ...]) -> None:
         verb, _, pattern = line.text.partition(" ") if " " in line.text else (line.text, "", "")
@@ -299,18 +316,16 @@ class _Parser:
                 if verb == "!include":
                     raise
 
-    def statement(self, line: _Line, start: int, end: int, folder: Path) -> None:
-        """Read `key = value`, `name label {` or `}` in `line.text[start:end]`."""
-        text = line.text[:end].rstrip(_BLANKS)
-        if text[start:] == "}":
-            return self.close(line.at(start))
-        if text[start] == "=":
-            raise ConfigError(line.at(start), "got '=', expected the name of a setting before it")
-        key = _KEY.match(text, start)
+    def statement(self, line: _Line, folder: Path) -> None:
+        """Read `key = value`, `name label {` or `}`."""
+        text = line.text
+        if text == "}":
+            return self.close(line.at(0))
+        if text[0] == "=":
+            raise ConfigError(line.at(0), "got '=', expected the name of a setting before it")
+        key = _KEY.match(text)
         if key is None:
-            raise ConfigError(
-                line.at(start), f"got {text[start]!r}, expected the name of a setting"
-            )
+            raise ConfigError(line.at(0), f"got {text[0]!r}, expected the name of a setting")
         rest = _skip_blanks(text, key.end())
         if text[rest : rest + 1] == "=":
             value_at = _skip_blanks(text, rest + 1)
@@ -318,11 +333,9 @@ class _Parser:
             where = line.at(min(value_at, len(line.text) - 1))
             value = _make_value(text[value_at:], where, folder, self.root)
             return section.assign(key[0], value)
-        return self.section(line, key, rest, len(text), folder)
+        return self.section(line, key, rest)
 
-    def section(
-        self, line: _Line, key: re.Match[str], label_at: int, end: int, folder: Path
-    ) -> None:
+    def section(self, line: _Line, key: re.Match[str], label_at: int) -> None:
         text = line.text
         label_end = label_at
         if text[label_at : label_at + 1] in ("'", '"'):
@@ -330,24 +343,16 @@ class _Parser:
         elif word := re.compile(r"[^\s{}]+").match(text, label_at):
             label_end = word.end()
         brace = _skip_blanks(text, label_end)
-        if text[brace : brace + 1] != "{" or brace >= end or text[brace - 1] not in _BLANKS:
-            got = f"{text[label_at:end]!r}" if label_at < end else "the end of the line"
+        if text[brace : brace + 1] != "{" or text[brace - 1] not in _BLANKS:
+            got = repr(text[label_at:]) if label_at < len(text) else "the end of the line"
             where = line.at(min(label_at, len(text) - 1))
             raise ConfigError(where, f"got {got} after {key[0]!r}, expected '=' or '{{'")
         label = _unquoted(text[label_at:label_end])
+        if _skip_blanks(text, brace + 1) < len(text):
+            got = repr(text[brace + 1 :].strip(_BLANKS))
+            raise ConfigError(line.at(brace), f"got {got} after '{{', expected the end of the line")
         opened = self.open_sections[-1].open(key[0], label, line.at(key.start()))
         self.open_sections.append(opened)
-        inside = _skip_blanks(text, brace + 1)
-        if inside >= end:
-            return
-        if text[end - 1] != "}":
-            raise ConfigError(
-                line.at(inside),
-                f"got {text[inside:end]!r} after '{{', expected the end of the line or a '}}'",
-            )
-        if inside < end - 1:
-            self.statement(line, inside, end - 1, folder)
-        self.open_sections.pop()
 
     def close(self, where: Position) -> None:
         if len(self.open_sections) == 1:
@@ -361,9 +366,18 @@ def _make_value(text: str, position: Position, folder: Path, root: Section) -> V
     if text.startswith("<"):
         return Value(str(folder / text[1:].strip(_BLANKS)), position, is_file=True)
     words = [word for word in _WORD.findall(text) if word.startswith("$")]
-    names = [word.removeprefix("$SET:").removeprefix("$") for word in words]
+    names = {_variable_name(word) for word in words}
     before = {name: root.values[name] for name in names if name in root.values}
+    if before and all(n in before and not before[n].is_open for n in names):
+        # Now, so that a setting that grows over a thousand lines is no chain of a thousand values.
+        known = {name: value.text for name, value in before.items()}
+        return Value(_WORD.sub(lambda w: known.get(_variable_name(w[0]), w[0]), text), position)
     return Value(text, position, has_variables=bool(words), before=before)
+
+
+def _variable_name(word: str) -> str:
+    """Return the setting that a word stands for, empty if it is no variable."""
+    return word.removeprefix("$SET:").removeprefix("$") if word.startswith("$") else ""
 
 
 def _unquoted(text: str) -> str:

@@ -156,8 +156,8 @@ def load(
     """Return the settings of the file at `path` (None: defaults), as overruled by the others.
 
     `overrides` are names (or paths like `service/director/client_limit`) and texts, and win over
-    `environ`, where `DIRECTOR_USER_EXPIRE` stands for `director_user_expire` and
-    `DIRECTOR_BASE_DIR` for `base_dir`.
+    `environ`, where `DIRECTOR_USER_EXPIRE` stands for `director_user_expire`, `DIRECTOR_BASE_DIR`
+    for `base_dir`, and `DIRECTOR_CONFIG_TEXT` for more lines of the file, sections included.
 
     Raises:
         ConfigError: the configuration cannot be used.
@@ -190,6 +190,10 @@ def load_config(
     can_bind: Callable[[IpAddress], bool] | None = None,
 ) -> Settings:
     """Like `load`, but the configuration is already a tree; what overrules is set in it."""
+    if MORE_VARIABLE in environ:
+        configuration.extend(
+            config, environ[MORE_VARIABLE], f"environment variable {MORE_VARIABLE}"
+        )
     for variable, text in sorted(environ.items()):
         name = _setting_of_variable(variable)
         if name is not None:
@@ -206,8 +210,11 @@ def load_config(
 
 # --- names ------------------------------------------------------------------------------------
 
-_NOT_SETTINGS = re.compile(r"DIRECTOR_(CONFIG|SERVICE_.*|PORT|PORT_.*)")
-"""The command's own variable, and those that Kubernetes sets for a service named director."""
+MORE_VARIABLE = "DIRECTOR_CONFIG_TEXT"
+"""More configuration, read behind the file: for containers, which have no file to write it in."""
+
+_NOT_SETTINGS = re.compile(r"DIRECTOR_(CONFIG|CONFIG_TEXT|SERVICE_.*|PORT|PORT_.*)")
+"""The command's own variables, and those that Kubernetes sets for a service named director."""
 
 
 def _setting_of_variable(variable: str) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director.config import ConfigError, assign, parse_file, parse_text
+from director.config import ConfigError, assign, extend, parse_file, parse_text
 from ring.limits import CONFIG_FILE_BYTES_MAX, INCLUDE_DEPTH_MAX
 
 DEFAULTS = {"base_dir": "/run/dovecot", "a": "", "b": ""}
@@ -109,7 +109,8 @@ def test_unknown_variable_hurts_only_who_reads_it() -> None:
         ("\n = b", "t.conf:2:2: got '=', expected the name of a setting before it"),
         ("{", "t.conf:1:1: got '{', expected the name of a setting"),
         ("x\n{\n}", "t.conf:1:1: got the end of the line after 'x'"),
-        ("a { b", "t.conf:1:5: got 'b' after '{', expected the end of the line or a '}'"),
+        ("a { b", "t.conf:1:3: got 'b' after '{', expected the end of the line"),
+        ("protocols { imap = yes }", "got 'imap = yes }' after '{', expected the end of the line"),
         ("a b c {", "t.conf:1:3: got 'b c {' after 'a', expected"),
         ("}", "t.conf:1:1: got '}', but no section is open"),
         ("a {\n}}", "t.conf:2:1: got '}', expected the name of a setting"),
@@ -141,13 +142,24 @@ def test_named_sections_go_on_and_unnamed_ones_start_anew() -> None:
     assert len(list(root.sections[0].children("l"))) == 2
 
 
-def test_section_on_one_line_closes_itself() -> None:
-    text = "protocols { imap = yes }\nx { }\ny z { u { v = w } }\na = b"
-    root = parse_text(text, "t.conf", {}, {}).root
+def test_setting_may_grow_over_many_lines() -> None:
+    text = "a = 0\n" + "a = $a 1\n" * 5000
 
-    assert root.sections[0].values["imap"].text == "yes"
-    assert root.sections[2].sections[0].values["v"].text == "w"
-    assert root.values["a"].text == "b"
+    assert len(values(text)["a"]) == 10001
+
+
+def test_variable_of_an_open_value_is_expanded_when_it_is_read() -> None:
+    assert values("b = $z\na = $b 1\na = $a 2\nz = 0\n")["a"] == "0 1 2"
+
+
+def test_extension_goes_on_where_the_file_stopped() -> None:
+    config = parse_text("a = 1\nx y {\n b = 2\n}\n", "t.conf", DEFAULTS, {})
+    extend(config, "a = $a 3\nx y {\n c = 4\n}", "more")
+
+    assert config.text(config.root.values["a"]) == "1 3"
+    assert list(config.root.sections[0].values) == ["b", "c"]
+    with pytest.raises(ConfigError, match="more: got the end of the file, expected '}'"):
+        extend(config, "x {", "more")
 
 
 def test_path_names_a_setting_in_sections() -> None:

@@ -207,6 +207,17 @@ def test_environment_alone_is_enough() -> None:
     assert (str(found.base_dir), str(found.hosts[0].ip)) == ("/d", "10.0.0.1")
 
 
+def test_environment_may_hold_whole_sections() -> None:
+    text = (
+        "director_mail_servers = 10.0.0.1\nservice director {\n"
+        "unix_listener login/x {\nmode = 0666\n}\n}\n"
+    )
+    found = loaded(None, {}, {"DIRECTOR_CONFIG_TEXT": text, "DIRECTOR_MAIL_SERVERS": "10.0.0.2"})
+
+    assert "login/x" in [listener.name for listener in found.listeners]
+    assert str(found.hosts[0].ip) == "10.0.0.2"
+
+
 def test_environment_of_other_people_is_ignored() -> None:
     found = loaded(
         None,

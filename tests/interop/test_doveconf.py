@@ -100,6 +100,8 @@ FILES = [
     f"service director a {{\n}}\n{A} = 1\n",
     f'service  "director"  {{  # x\n}} # y\n{A} = 1\n',
     f"service director{{\n}}\n{A} = 1\n",
+    f"service director {{ client_limit = 1 }}\n{A} = 1\n",
+    f"service director {{ }}\n{A} = 1\n",
     f"protocol lmtp {{\n {A} = 1\n}}\n{A} = 2\n",
     f"service/director/client_limit = 5\n{A} = 1\n",
 ]
