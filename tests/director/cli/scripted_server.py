@@ -1,0 +1,71 @@
+"""A `director-admin` server that answers what a test tells it to, on a real unix socket.
+
+Verbs are blocking programs, so the server has a thread of its own; `close` ends it. Commands are
+answered by name, in order, and everything that was received is kept in `received`.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+HANDSHAKE = b"VERSION\tdirector-doveadm\t1\t0\n"
+
+
+class ScriptedServer:
+    """`replies` maps a command's name to the whole reply; a reply of b"" closes the connection."""
+
+    def __init__(
+        self, directory: Path, replies: Mapping[bytes, bytes], *, greeting: bytes = HANDSHAKE
+    ) -> None:
+        self.path = directory / "director-admin"
+        self.received: list[bytes] = []
+        self._replies = replies
+        self._greeting = greeting
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(8)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Closing does not wake a thread that waits in accept; shutting down does.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    self._serve_connection(connection)
+                except OSError:
+                    pass  # the client was done before we were
+
+    def _serve_connection(self, connection: socket.socket) -> None:
+        connection.sendall(self._greeting)
+        with connection.makefile("rb") as file:
+            for line in file:
+                self.received.append(line)
+                reply = self._replies.get(line.rstrip(b"\n").split(b"\t")[0])
+                if reply is None:
+                    reply = b"" if line.startswith(b"VERSION") else b"OK\n"
+                elif not reply:
+                    return
+                connection.sendall(reply)
