@@ -1,8 +1,10 @@
 """The `director` command: one group, every verb loaded only when it is asked for.
 
 A verb is a click command in a module of its own; this file only knows where. To add one, add one
-line to `VERBS`. Loading lazily keeps the verbs that scripts call every second (`director status`)
-free of the daemon's imports: `director --version` takes 60 ms, importing trio alone 150 ms.
+line to `VERBS`. The administrative verbs (`verbs.py`) are not click's: they are found first and
+parse their words as doveadm does. Loading lazily keeps the verbs that scripts call every second
+(`director status`) free of the daemon's imports: `director --version` takes 60 ms, importing trio
+alone 150 ms.
 
 Exit statuses are sysexits(3)'s, as doveadm's are, so that scripts written for `doveadm director`
 go on working: 64 wrong usage (click alone would say 2), 78 wrong configuration, 75 try again.
@@ -17,6 +19,7 @@ import sys
 import click
 
 from director import __version__
+from director.cli import administration, verbs
 
 VERBS = {
     "check-config": "director.cli.check_config:check_config",
@@ -40,7 +43,11 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"As in `doveadm director`: {', '.join(verbs.BY_WORDS)}. Each knows --help.",
+)
 @click.version_option(__version__, prog_name="ringdirector")
 def director() -> None:
     """Send every session of a user to one backend, and agree on it with the other directors."""
@@ -53,6 +60,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit status."""
+    status = administration.run(arguments, VERBS)
+    if status is not None:
+        return status
     try:
         outcome = director.main(arguments, prog_name="director", standalone_mode=False)
     except click.UsageError as error:
