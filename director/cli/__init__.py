@@ -22,6 +22,8 @@ from director import __version__
 from director.cli import administration, verbs
 
 VERBS = {
+    "demo": "director.cli.demo:demo",
+    "serve": "director.cli.serve:serve",
     "check-config": "director.cli.check_config:check_config",
     "migrate": "director.cli.migrate:migrate",
 }
