@@ -33,7 +33,9 @@ from ring.commands import (
     UserMove,
 )
 from ring.effects import CommandAnswered
+from ring.flushes import Flushes
 from ring.host_list import HostList
+from ring.kicks import Kicks
 from ring.members import Members
 from ring.moves import Moves
 from ring.state import State
@@ -49,11 +51,22 @@ class Waiting:
 
 
 class Administration:
-    def __init__(self, state: State, host_list: HostList, members: Members, moves: Moves) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        host_list: HostList,
+        members: Members,
+        moves: Moves,
+        kicks: Kicks,
+        flushes: Flushes,
+    ) -> None:
         self._state = state
         self._host_list = host_list
         self._members = members
         self._moves = moves
+        self._kicks = kicks
+        self._flushes = flushes
         self._waiting: list[Waiting] = []
 
     @property
@@ -64,13 +77,13 @@ class Administration:
         """Run a command now, or when the ring is synced."""
         match command:
             case HostResetUsers():
-                self._answer(token, self._moves.reset_commanded(token, command))
+                self._answer(token, self._flushes.commanded(token, command))
             case UserMove():
                 self._answer(token, self._moves.move_commanded(command))
             case UserKick() | UserKickField():
-                self._answer(token, self._moves.kick_commanded(token, command))
+                self._answer(token, self._kicks.commanded(token, command))
             case UserKickHash():
-                self._answer(token, self._moves.kick_hash_commanded(command))
+                self._answer(token, self._kicks.hash_commanded(command))
             case _ if not self._state.is_synced:
                 self._wait(token, command)
             case _:

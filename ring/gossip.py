@@ -57,7 +57,6 @@ def host_message(host: MailHost, stamp: Stamp | None) -> Host:
 class Gossip:
     def __init__(self, state: State) -> None:
         self._state = state
-        self._kick_count = 0
 
     # --- stamps ---------------------------------------------------------------------------------
 
@@ -286,8 +285,7 @@ class Gossip:
 
     def kick(self, what: KickName | KickField | KickHash) -> None:
         """Close sessions here; nobody waits for the outcome."""
-        self._kick_count += 1
-        self._state.effects.append(Kick(kick_id=-self._kick_count, what=what))
+        self._state.effects.append(Kick(kick_id=next(self._state.kick_ids), what=what))
 
     # --- weak users -------------------------------------------------------------------------------
 

@@ -15,49 +15,27 @@ never concludes that it is alone, because it would then place the same users dif
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 from ring import limits
 from ring.address import DirectorAddress, IpAddress
 from ring.directors import Director
 from ring.effects import Dial, Hangup, LinkId
 from ring.errors import RemoteProtocolError
-from ring.gossip import Gossip, host_message
+from ring.gossip import Gossip
+from ring.handshake import Handshake, IncompatibleDirector
+from ring.heartbeat import Heartbeat
 from ring.link import Link, Phase
 from ring.messages import (
-    NATIVE_MINOR,
     Connect,
     DirectorRemove,
     Done,
-    Hello,
-    HostsEnd,
-    HostsStart,
     Me,
-    Options,
-    Ping,
-    Pong,
     Quit,
-    Users,
-    Version,
 )
 from ring.messages import Director as DirectorMessage
 from ring.state import State
-from ring.sync import (
-    NATIVE_PING_INTERVAL_S,
-    NATIVE_PING_TIMEOUT_S,
-    PREFERRED_RIGHT_S,
-    Synchroniser,
-)
-from ring.users import SHARDS_COUNT
+from ring.sync import PREFERRED_RIGHT_S, Synchroniser
 
-CONNECT_TIMEOUT_S = 10.0
-ME_TIMEOUT_S = 10.0
-NATIVE_CONNECT_TIMEOUT_S = 1.5
-OUTGOING_HANDSHAKE_TIMEOUT_S = 30.0
-INCOMING_HANDSHAKE_TIMEOUT_S = 40.0
-PING_SYNCED_S = 15.0
-PING_UNSYNCED_S = 1.0
-SLOW_PING_S = 5
 FAILURE_UPTIME_S = 40.0
 HOLD_OFF_S = 60.0
 RECONNECT_S = 1.0
@@ -66,24 +44,27 @@ REDIRECT_GRACE_S = 10.0
 WRONG_CONNECT_S = 1.0
 PURGE_REMOVED_S = 30.0
 CLOCK_SKEW_S = 1
-"""All from ring-protocol.md section 15, except the native ones, which DESIGN section 3 asks for."""
+"""All from ring-protocol.md section 15."""
 
 SHUTTING_DOWN = "Shutting down"
 
 QUIT_MINOR = 3
-TAGS_MINOR = 7
-OPTIONS_MINOR = 5
-
-
-class IncompatibleDirector(RemoteProtocolError):
-    """A director that hashes user names differently; the message names the setting to change."""
 
 
 class Members:
-    def __init__(self, state: State, gossip: Gossip, sync: Synchroniser) -> None:
+    def __init__(
+        self,
+        state: State,
+        gossip: Gossip,
+        heartbeat: Heartbeat,
+        sync: Synchroniser,
+        handshake: Handshake,
+    ) -> None:
         self._state = state
         self._gossip = gossip
+        self._heartbeat = heartbeat
         self._sync = sync
+        self._handshake = handshake
         self._link_ids = itertools.count(1)
         self._leave_reasons: dict[LinkId, str] = {}
 
@@ -97,7 +78,7 @@ class Members:
             state.note("link_refused", source=source_ip)
             return None
         link = self._add_link(None, source_ip)
-        self._greet(link)
+        self._handshake.greet(link)
         return link
 
     def connect_right(self) -> None:
@@ -144,8 +125,7 @@ class Members:
         director.forget_sequences()
         director.network_failed_at = None
         link = self._add_link(director, director.address.ip)
-        timeout_s = NATIVE_CONNECT_TIMEOUT_S if state.is_native_ring else CONNECT_TIMEOUT_S
-        self._set_idle(link, timeout_s)
+        self._heartbeat.restart(link)
         state.effects.append(Dial(link_id=link.link_id, address=director.address))
 
     def _add_link(self, director: Director | None, source_ip: IpAddress) -> Link:
@@ -165,90 +145,7 @@ class Members:
         state.links[link.link_id] = link
         return link
 
-    def _greet(self, link: Link) -> None:
-        state = self._state
-        link.send(Version(major=1, minor=state.settings.minor))
-        link.send(Me(address=state.directors.own.address, wall=state.wall))
-        self._set_idle(link, NATIVE_CONNECT_TIMEOUT_S if state.is_native_ring else ME_TIMEOUT_S)
-
-    def connected(self, link: Link) -> None:
-        """Our dial was answered: say who we are and whom we know (section 7.1)."""
-        link.become_connected(self._state.now)
-        self._greet(link)
-        for director in self._state.directors:
-            if not director.is_removed:
-                link.send(DirectorMessage(director.address))
-
-    # --- handshake --------------------------------------------------------------------------------
-
-    def version_received(self, link: Link, message: Version) -> None:
-        state = self._state
-        if message.major != 1:
-            link.become_versioned(message)  # so that the QUIT can be said
-            raise RemoteProtocolError(
-                f"major version {message.major}, expected 1", token="VERSION", is_stamped=False
-            )
-        has_tags = any(host.tag for host in state.hosts)
-        if message.minor < TAGS_MINOR and has_tags:
-            raise RemoteProtocolError(
-                f"minor version {message.minor} knows no tags, expected at least {TAGS_MINOR}",
-                token="VERSION",
-                is_stamped=False,
-            )
-        if message.minor < OPTIONS_MINOR and not link.is_incoming:
-            raise RemoteProtocolError(
-                f"minor version {message.minor} hashes differently, expected {OPTIONS_MINOR}",
-                token="VERSION",
-            )
-        is_native = min(message.minor, state.settings.minor) >= NATIVE_MINOR
-        if not is_native and state.settings.director_hash != "md5":
-            raise IncompatibleDirector(
-                f"a director that only knows md5, expected director_hash ="
-                f" {state.settings.director_hash}; set director_hash = md5 here to join its ring",
-                token="VERSION",
-            )
-        link.become_versioned(message)
-        if not link.is_incoming:
-            link.send(HostsStart(state.is_handshaked))
-            for host in state.hosts:
-                link.send(host_message(host, None))
-            link.send(HostsEnd(state.is_handshaked))
-            link.start_export(self._export())
-
-    def _export(self) -> Iterator[Users]:
-        """Yield the user table in steps of one shard; each is read when it is sent."""
-        state = self._state
-        by_number = state.hosts.by_number
-        for pool in list(state.pools.values()):
-            for shard in range(SHARDS_COUNT):
-                hashes, numbers, timestamps = pool.table.shard(shard)
-                oldest = state.wall - state.settings.user_expire_s
-                rows = sorted(
-                    (timestamps[row], hashes[row], numbers[row])
-                    for row in range(len(hashes))
-                    if timestamps[row] > oldest and by_number[numbers[row]] is not None
-                )
-                for start in range(0, len(rows), limits.FRAME_USERS_MAX):
-                    part = rows[start : start + limits.FRAME_USERS_MAX]
-                    distinct = sorted({number for _, _, number in part})
-                    position = {number: index for index, number in enumerate(distinct)}
-                    yield Users(
-                        hashes=[user_hash for _, user_hash, _ in part],
-                        timestamps=[timestamp for timestamp, _, _ in part],
-                        hosts=tuple(h.ip for n in distinct if (h := by_number[n]) is not None),
-                        host_indexes=[position[number] for _, _, number in part],
-                        weak=frozenset(r for r, row in enumerate(part) if row[1] in pool.weak),
-                        is_handshake=True,
-                    )
-
-    def hello_received(self, link: Link, message: Hello) -> None:
-        expected = self._state.settings.director_hash
-        if message.director_hash != expected:
-            raise IncompatibleDirector(
-                f"director_hash = {message.director_hash}, expected {expected} as here;"
-                " set director_hash to the same value on all directors",
-                token="Hello",
-            )
+    # --- places -----------------------------------------------------------------------------------
 
     def me_received(self, link: Link, message: Me) -> None:
         """The peer says who it is (section 7.5); find its place (section 10.1)."""
@@ -264,7 +161,7 @@ class Members:
                 )
             link.become_named(link.director)
             link.director.refusal = ""
-            self._set_idle(link, OUTGOING_HANDSHAKE_TIMEOUT_S)
+            self._heartbeat.restart(link)
             return
         if len(state.directors) >= limits.DIRECTORS_MAX:
             raise RemoteProtocolError("one director too many", token="ME", is_stamped=False)
@@ -273,7 +170,7 @@ class Members:
         if not director.is_own:
             director.is_removed = False
             director.forget_sequences()
-        self._set_idle(link, INCOMING_HANDSHAKE_TIMEOUT_S)
+        self._heartbeat.restart(link)
         failed_at = director.protocol_failed_at
         if failed_at is not None and failed_at + HOLD_OFF_S > state.now:
             raise RemoteProtocolError(
@@ -301,13 +198,7 @@ class Members:
             left.send(Connect(director.address))
         else:
             left.is_verified_by_ping = True
-            self._sync.ping(left)
-
-    def options_received(self, message: Options) -> None:
-        if b"consistent-hashing" not in message.names:
-            raise RemoteProtocolError(
-                "OPTIONS without consistent-hashing", token="OPTIONS", is_stamped=False
-            )
+            self._heartbeat.ping(left)
 
     def done_received(self, link: Link) -> None:
         """The peer's side of the handshake is complete: maybe it becomes a neighbour (10.2)."""
@@ -375,7 +266,7 @@ class Members:
             state.sync_sequence += 1
             self._sync.become_unsynced()
             self._sync.emit()
-        self.input_handled(link)
+        self._heartbeat.restart(link)
 
     def _redirect(self, link: Link, director: Director) -> None:
         link.send(Connect(director.address))
@@ -482,21 +373,9 @@ class Members:
 
     # --- signs of life ----------------------------------------------------------------------------
 
-    def ping_received(self, link: Link, message: Ping) -> None:
-        state = self._state
-        if message.wall is not None and state.wall - message.wall >= SLOW_PING_S:
-            state.note("ping_was_slow", peer=link, seconds=state.wall - message.wall)
-        link.send(Pong(wall=state.wall, unsent_bytes=link.output_bytes))
-
-    def pong_received(self, link: Link, _message: Pong) -> None:
-        state = self._state
-        if link.ping_sent_at is None:
-            return
-        link.ping_roundtrip_s = state.now - link.ping_sent_at
-        link.ping_sent_at = None
-        state.timers.cancel(("pong", link.link_id))
-        if link.ping_roundtrip_s > SLOW_PING_S:
-            state.note("ping_was_slow", peer=link, seconds=round(link.ping_roundtrip_s, 1))
+    def pong_received(self, link: Link) -> None:
+        """A neighbour lives; if it is the left and somebody farther waits, that settles it."""
+        self._heartbeat.pong_received(link)
         if link.is_verified_by_ping:
             link.is_verified_by_ping = False
             self._left_verified(link)
@@ -518,42 +397,18 @@ class Members:
             ):
                 self._redirect(link, left.director)
 
-    def input_handled(self, link: Link) -> None:
-        """Restart the idle timer: some input came, or the link changed its part (section 12)."""
-        if link.link_id not in self._state.links or link.is_leaving:
-            return
-        state = self._state
-        if link is state.left or link is state.right:
-            if link.ping_sent_at is not None:
-                if not link.is_native:
-                    self._set_idle(link, state.settings.ping_idle_timeout_s)
-                else:
-                    self._set_idle(link, NATIVE_PING_TIMEOUT_S)
-            elif link.is_native:
-                self._set_idle(link, NATIVE_PING_INTERVAL_S)
-            else:
-                self._set_idle(link, PING_UNSYNCED_S if link.is_ping_fast else PING_SYNCED_S)
-        elif link.phase is Phase.NAMED or link.phase is Phase.DONE:
-            self._set_idle(
-                link,
-                INCOMING_HANDSHAKE_TIMEOUT_S if link.is_incoming else OUTGOING_HANDSHAKE_TIMEOUT_S,
-            )
-
-    def _set_idle(self, link: Link, seconds: float) -> None:
-        self._state.timers.set(("idle", link.link_id), self._state.now + seconds)
-
     def idle_due(self, link: Link) -> None:
         """A link was silent for its time: ask, or give it up."""
         if link in (self._state.left, self._state.right):
             if link.ping_sent_at is None:
-                self._sync.ping(link)
+                self._heartbeat.ping(link)
             else:
                 self.lost(link, "Ping timeout")
         elif link.phase is Phase.CONNECTING:
             self.lost(link, "connect timed out")
         elif link.is_exporting and link.bytes_sent != link.bytes_sent_when_idle:
             link.bytes_sent_when_idle = link.bytes_sent
-            self._set_idle(link, OUTGOING_HANDSHAKE_TIMEOUT_S)
+            self._heartbeat.restart(link)
         else:
             self.lost(link, "Handshake timeout")
 
@@ -646,8 +501,7 @@ class Members:
             return
         if reason and link.minor >= QUIT_MINOR:
             link.send(Quit(reason))
-        for kind in ("idle", "pong", "leave"):
-            state.timers.cancel((kind, link.link_id))
+        self._heartbeat.stop(link)
         self._leave_reasons.pop(link.link_id, None)
         state.effects.append(Hangup(link_id=link.link_id, unsent=link.take_rest()))
         was_left = link is state.left

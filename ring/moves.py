@@ -6,48 +6,33 @@ The kill state machine of users-and-hosts.md section 11, one per (tag, user hash
        \\--USER-KILLED--> NOTIFY_RECEIVED --local done--> WAIT_EVERYONE
     finish: FLUSHING (initiator with a flush program and an old host) -> DELAY -> done, or DELAY
 
-Also the administrator's kicks with their slots, and flushes: a walk over a host's users that starts
-moves up to a limit and goes on as they end. Unlike the original a move that times out gives its
-kick slot back, and a second target for a user being moved is refused.
+Unlike the original a move that times out gives its kick slot back.
 """
 
 from __future__ import annotations
 
 import enum
 import itertools
-from collections import deque
-from collections.abc import Hashable, Iterator
-from ipaddress import IPv4Address
 
 import attrs
 
 from ring import limits
 from ring.address import IpAddress
-from ring.commands import Answer, HostResetUsers, UserKick, UserKickField, UserKickHash, UserMove
+from ring.commands import Answer, UserMove
 from ring.effects import (
     AbortFlushProgram,
-    CommandAnswered,
     Kick,
-    KickField,
     KickHash,
-    KickName,
     RunFlushProgram,
 )
 from ring.gossip import Gossip
 from ring.hosts import MailHost
 from ring.link import Link
-from ring.messages import HostFlush as HostFlushMessage
-from ring.messages import UserKick as UserKickMessage
-from ring.messages import UserKickField as UserKickFieldMessage
-from ring.messages import UserKickHash as UserKickHashMessage
 from ring.messages import UserKilled, UserKilledEverywhere
 from ring.messages import UserMove as UserMoveMessage
 from ring.state import Pool, State
 from ring.sync import Synchroniser
-from ring.users import ABSENT, SHARDS_COUNT, is_expired
-
-_UNSPECIFIED = IPv4Address(0)
-"""The `except_ip` of a kick that excepts no host."""
+from ring.users import ABSENT, is_expired
 
 
 class Stage(enum.Enum):
@@ -81,18 +66,6 @@ class Move:
     flush_id: int | None = None
 
 
-@attrs.define(eq=False, kw_only=True)
-class Reset:
-    """One `flush` command on its way: the users still to look at."""
-
-    token: Hashable
-    parallel_max: int
-    users: Iterator[tuple[Pool, int, MailHost]]
-    emptied: set[MailHost] = attrs.Factory(set)
-    moved_count: int = 0
-    started_at: float = 0.0
-
-
 class Moves:
     def __init__(self, state: State, gossip: Gossip, sync: Synchroniser) -> None:
         self._state = state
@@ -101,10 +74,7 @@ class Moves:
         self._moves: dict[tuple[bytes, int], Move] = {}
         self._by_kick: dict[int, Move] = {}
         self._by_flush: dict[int, Move] = {}
-        self._admin_kicks: set[int] = set()
-        self._kicks_waiting: deque[tuple[Hashable, UserKick | UserKickField]] = deque()
-        self._resets: deque[Reset] = deque()
-        self._ids = itertools.count(1)
+        self._flush_ids = itertools.count(1)
 
     # --- questions --------------------------------------------------------------------------------
 
@@ -114,14 +84,8 @@ class Moves:
 
     @property
     def kicking_count(self) -> int:
-        return len(self._admin_kicks) + len(self._by_kick)
-
-    @property
-    def has_work(self) -> bool:
-        """Tell whether a flush stopped because it had its turn, not because of its limit."""
-        return self._state.is_synced and any(
-            self.moving_count < reset.parallel_max for reset in self._resets
-        )
+        """How many moves wait for their sessions here to be closed."""
+        return len(self._by_kick)
 
     def stage(self, tag: bytes, user_hash: int) -> Stage | None:
         move = self._moves.get((tag, user_hash))
@@ -138,21 +102,21 @@ class Moves:
         pool = state.pool(host.tag)
         if command.user_hash in pool.moving:
             return Answer.TRY_AGAIN
-        packed = self._live_entry(pool, command.user_hash)
+        packed = self.live_entry(pool, command.user_hash)
         if packed != ABSENT and state.hosts.by_number[packed & 0xFFFF] is host:
             packed = state.wall << 16 | host.number
             pool.table.store(command.user_hash, host.number, state.wall)
             self._gossip.flood_user(pool, command.user_hash, packed, exclude=None)
         else:
-            self._begin(pool, command.user_hash, host)
+            self.begin(pool, command.user_hash, host)
         return Answer.OK
 
-    def _begin(self, pool: Pool, user_hash: int, host: MailHost) -> None:
+    def begin(self, pool: Pool, user_hash: int, host: MailHost) -> None:
         """Move a user, of our own accord."""
         message = UserMoveMessage(stamp=self._gossip.own_stamp(), user_hash=user_hash, ip=host.ip)
         old = self._reassign(pool, user_hash, host)
         self._gossip.flood(message, exclude=None)
-        self._kill(pool, user_hash, old, host, is_ours=True)
+        self.kill(pool, user_hash, old, host, is_ours=True)
 
     def move_received(self, link: Link, message: UserMoveMessage) -> None:
         stamp = self._gossip.accept(message.stamp)
@@ -162,9 +126,9 @@ class Moves:
         pool = self._state.pool(host.tag)
         old = self._reassign(pool, message.user_hash, host)
         self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
-        self._kill(pool, message.user_hash, old, host, is_ours=False)
+        self.kill(pool, message.user_hash, old, host, is_ours=False)
 
-    def _live_entry(self, pool: Pool, user_hash: int) -> int:
+    def live_entry(self, pool: Pool, user_hash: int) -> int:
         packed = pool.table.find(user_hash)
         expire_s = self._state.settings.user_expire_s
         if packed != ABSENT and is_expired(packed >> 16, self._state.wall, expire_s):
@@ -173,7 +137,7 @@ class Moves:
 
     def _reassign(self, pool: Pool, user_hash: int, host: MailHost) -> OldHost | None:
         """Write the new host into the table; return the old one, None if the user was unknown."""
-        packed = self._live_entry(pool, user_hash)
+        packed = self.live_entry(pool, user_hash)
         pool.table.store(user_hash, host.number, self._state.wall)
         if packed == ABSENT:
             return None
@@ -181,7 +145,7 @@ class Moves:
         assert old is not None
         return OldHost(ip=old.ip, is_down=old.is_down, weight=old.weight)
 
-    def _kill(
+    def kill(
         self,
         pool: Pool,
         user_hash: int,
@@ -199,7 +163,7 @@ class Moves:
         pool.mark_moving(user_hash)
         state.timers.set(("move", *key), state.now + limits.MOVE_TIMEOUT_S)
         if old is not None and (host is None or old.ip != host.ip):
-            move.kick_id = next(self._ids)
+            move.kick_id = next(state.kick_ids)
             self._by_kick[move.kick_id] = move
             kick = KickHash(user_hash=user_hash, except_ip=None)
             state.effects.append(Kick(kick_id=move.kick_id, what=kick))
@@ -212,12 +176,10 @@ class Moves:
         """The shell closed sessions (or could not, which is noted and otherwise the same)."""
         if error is not None:
             self._state.note("kick_failed", kick=kick_id, error=error)
-        self._admin_kicks.discard(kick_id)
         move = self._by_kick.pop(kick_id, None)
         if move is not None:
             move.kick_id = None
             self._local_done(move)
-        self._start_waiting_kicks()
 
     def _local_done(self, move: Move) -> None:
         if self._state.right is None:
@@ -272,7 +234,7 @@ class Moves:
         host = state.hosts.by_number[packed & 0xFFFF] if packed != ABSENT else None
         if state.settings.has_flush_program and move.is_ours and move.old and host:
             move.stage = Stage.FLUSHING
-            move.flush_id = next(self._ids)
+            move.flush_id = next(self._flush_ids)
             self._by_flush[move.flush_id] = move
             state.effects.append(
                 RunFlushProgram(
@@ -326,145 +288,3 @@ class Moves:
         self._state.timers.cancel(("move", *key))
         self._state.timers.cancel(("delay", *key))
         self._state.settled_users.append(key)
-
-    # --- kicks ------------------------------------------------------------------------------------
-
-    def kick_commanded(self, token: Hashable, command: UserKick | UserKickField) -> Answer | None:
-        """Kick by name or field here and everywhere; None: waiting for a free slot."""
-        if self.kicking_count >= self._state.settings.max_parallel_kicks:
-            if not command.is_waiting or len(self._kicks_waiting) >= limits.COMMANDS_WAITING_MAX:
-                return Answer.TRY_AGAIN
-            self._kicks_waiting.append((token, command))
-            return None
-        what: KickName | KickField
-        message: UserKickMessage | UserKickFieldMessage
-        stamp = self._gossip.own_stamp()
-        if isinstance(command, UserKick):
-            what = KickName(command.user)
-            message = UserKickMessage(stamp=stamp, user=command.user)
-        else:
-            what = KickField(field=command.field, value=command.value)
-            message = UserKickFieldMessage(stamp=stamp, field=command.field, value=command.value)
-        kick_id = next(self._ids)
-        self._admin_kicks.add(kick_id)
-        self._state.effects.append(Kick(kick_id=kick_id, what=what))
-        self._gossip.flood(message, exclude=None)
-        return Answer.OK
-
-    def kick_hash_commanded(self, command: UserKickHash) -> Answer:
-        """Kick every session of a hash; a real director takes it for a settled conflict."""
-        self._gossip.kick(KickHash(user_hash=command.user_hash, except_ip=None))
-        self._gossip.flood(
-            UserKickHashMessage(
-                stamp=self._gossip.own_stamp(), user_hash=command.user_hash, except_ip=_UNSPECIFIED
-            ),
-            exclude=None,
-        )
-        return Answer.OK
-
-    def kick_received(
-        self, link: Link, message: UserKickMessage | UserKickFieldMessage | UserKickHashMessage
-    ) -> None:
-        stamp = self._gossip.accept(message.stamp)
-        if stamp is None:
-            return
-        what: KickName | KickField | KickHash
-        if isinstance(message, UserKickMessage):
-            what = KickName(message.user)
-        elif isinstance(message, UserKickFieldMessage):
-            what = KickField(field=message.field, value=message.value)
-        else:
-            is_all = message.except_ip == _UNSPECIFIED
-            what = KickHash(
-                user_hash=message.user_hash, except_ip=None if is_all else message.except_ip
-            )
-        self._gossip.kick(what)
-        self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
-
-    # --- flushes ----------------------------------------------------------------------------------
-
-    def reset_commanded(self, token: Hashable, command: HostResetUsers) -> Answer | None:
-        """Move the users of a host to where they belong now; None: under way (section 13)."""
-        state = self._state
-        if command.ip is None:
-            hosts = list(state.hosts)
-        else:
-            host = state.hosts.get(command.ip)
-            if host is None:
-                return Answer.NOT_FOUND
-            hosts = [host]
-        reset = Reset(
-            token=token,
-            parallel_max=command.parallel_max or state.settings.max_parallel_moves,
-            users=self._users_of(hosts),
-            started_at=state.now,
-        )
-        self._resets.append(reset)
-        self._continue_reset(reset)
-        return None
-
-    def _users_of(self, hosts: list[MailHost]) -> Iterator[tuple[Pool, int, MailHost]]:
-        for host in hosts:
-            pool = self._state.pool(host.tag)
-            for shard in range(SHARDS_COUNT):
-                hashes, numbers, _ = pool.table.shard(shard)
-                yield from (
-                    (pool, hashes[row], host)
-                    for row, number in enumerate(numbers)
-                    if number == host.number
-                )
-
-    def continue_work(self) -> None:
-        """Something changed: there may be room for more moves and kicks."""
-        if self._state.is_synced:
-            for reset in list(self._resets):
-                self._continue_reset(reset)
-        self._start_waiting_kicks()
-
-    def _start_waiting_kicks(self) -> None:
-        while self._kicks_waiting:
-            if self.kicking_count >= self._state.settings.max_parallel_kicks:
-                return
-            token, command = self._kicks_waiting.popleft()
-            answer = self.kick_commanded(token, command)
-            assert answer is not None
-            self._state.effects.append(CommandAnswered(token=token, answer=answer))
-
-    def _continue_reset(self, reset: Reset) -> None:
-        state = self._state
-        for _ in range(limits.WALK_USERS_MAX):
-            if self.moving_count >= reset.parallel_max:
-                return
-            row = next(reset.users, None)
-            if row is None:
-                self._end_reset(reset)
-                return
-            pool, user_hash, host = row
-            packed = self._live_entry(pool, user_hash)
-            if packed == ABSENT or packed & 0xFFFF != host.number or user_hash in pool.moving:
-                continue
-            target = state.hosts.lookup(user_hash, pool.tag)
-            if target is None:
-                old = OldHost(ip=host.ip, is_down=host.is_down, weight=host.weight)
-                reset.emptied.add(host)
-                self._kill(pool, user_hash, old, None, is_ours=True)
-            elif target is not host:
-                reset.moved_count += 1
-                self._begin(pool, user_hash, target)
-
-    def _end_reset(self, reset: Reset) -> None:
-        state = self._state
-        self._resets.remove(reset)
-        for host in reset.emptied:
-            if state.hosts.get(host.ip) is host:
-                message = HostFlushMessage(stamp=self._gossip.own_stamp(), ip=host.ip)
-                state.hosts.forget_users(host)
-                self._gossip.flood(message, exclude=None)
-                self._sync.start()
-        state.note(
-            "host_reset_finished",
-            moved=reset.moved_count,
-            seconds=round(state.now - reset.started_at, 3),
-            parallel_max=reset.parallel_max,
-        )
-        state.effects.append(CommandAnswered(token=reset.token, answer=Answer.OK))

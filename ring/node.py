@@ -16,17 +16,19 @@ from collections.abc import Callable, Hashable, Iterator
 from ipaddress import IPv4Address
 from typing import Any, assert_never
 
-import attrs
-
 from ring.address import DirectorAddress, IpAddress
 from ring.administration import Administration
 from ring.commands import Command
 from ring.directors import Directors
 from ring.effects import Effect, LinkId
 from ring.errors import RemoteProtocolError
+from ring.flushes import Flushes
 from ring.gossip import Gossip
+from ring.handshake import Handshake
+from ring.heartbeat import Heartbeat
 from ring.host_list import HostList
 from ring.hosts import MailHost, MailHosts
+from ring.kicks import Kicks
 from ring.link import Link
 from ring.lookups import Lookups
 from ring.members import SHUTTING_DOWN, Members
@@ -58,9 +60,16 @@ from ring.messages import (
     UserWeak,
     Version,
 )
-from ring.moves import Moves, Stage
+from ring.moves import Moves
 from ring.settings import NodeSettings
 from ring.state import Pool, State, TimerKey
+from ring.status import (
+    DirectorStatus,
+    Statistics,
+    UserStatus,
+    directors_status,
+    user_status,
+)
 from ring.sync import Synchroniser
 from ring.users import ABSENT
 
@@ -70,66 +79,6 @@ STANDALONE = DirectorAddress(ip=IPv4Address("127.0.0.1"), port=0)
 Handler = Callable[[Link, Any], None]  # Any: each handler takes the type it is registered for
 
 
-@attrs.frozen(kw_only=True)
-class UserStatus:
-    """Where a user is and would be (doveadm-director.md section 1.7); None for nowhere."""
-
-    current: MailHost | None
-    expires_at: int
-    hashed: MailHost | None
-    initial: MailHost | None
-    is_weak: bool
-    stage: Stage | None
-
-
-@attrs.frozen(kw_only=True)
-class DirectorStatus:
-    """A line of `ring status` (doveadm-director.md section 1.5); None where there is no link.
-
-    Times are Unix seconds, 0 for never.
-    """
-
-    address: DirectorAddress | None
-    source_ip: IpAddress
-    role: str
-    last_failed: int
-    status: str
-    sync_ms: int | None = None
-    link: LinkStatus | None = None
-
-
-@attrs.frozen(kw_only=True)
-class LinkStatus:
-    ping_ms: int | None
-    bytes_received: int
-    bytes_sent: int
-    output_bytes: int
-    output_bytes_peak: int
-    last_received: int
-    last_sent: int
-    is_native: bool
-
-
-@attrs.frozen(kw_only=True)
-class Statistics:
-    """Figures of this moment, and counters since the start."""
-
-    users: int
-    hosts: int
-    directors: int
-    links: int
-    parked: int
-    moving: int
-    kicking: int
-    commands_waiting: int
-    weak: int
-    is_handshaked: bool
-    is_synced: bool
-    is_native_ring: bool
-    weak_rounds: int
-    expired: int
-
-
 class RingNode:
     """See the module docstring and the table in README.md beside this file."""
 
@@ -137,12 +86,23 @@ class RingNode:
         own = settings.own or STANDALONE
         self._state = state = State(settings, Directors(own, settings.directors), now, wall)
         self._gossip = Gossip(state)
-        self._sync = Synchroniser(state, self._gossip)
-        self._members = Members(state, self._gossip, self._sync)
+        self._heartbeat = Heartbeat(state)
+        self._sync = Synchroniser(state, self._gossip, self._heartbeat)
+        self._handshake = Handshake(state, self._heartbeat)
+        self._members = Members(state, self._gossip, self._heartbeat, self._sync, self._handshake)
         self._host_list = HostList(state, self._gossip, self._sync)
         self._moves = Moves(state, self._gossip, self._sync)
+        self._kicks = Kicks(state, self._gossip, self._moves)
+        self._flushes = Flushes(state, self._host_list, self._moves)
         self._lookups = Lookups(state, self._gossip)
-        self._administration = Administration(state, self._host_list, self._members, self._moves)
+        self._administration = Administration(
+            state,
+            host_list=self._host_list,
+            members=self._members,
+            moves=self._moves,
+            kicks=self._kicks,
+            flushes=self._flushes,
+        )
         self._fresh_s = settings.user_expire_s - state.expiry_margin_s
         self._handlers = self._message_handlers()
         self._lookups.sweep_due()
@@ -194,7 +154,7 @@ class RingNode:
             links=len(state.links),
             parked=self._lookups.parked_count,
             moving=self._moves.moving_count,
-            kicking=self._moves.kicking_count,
+            kicking=self._kicks.kicking_count,
             commands_waiting=self._administration.waiting_count,
             weak=sum(len(pool.weak) for pool in state.pools.values()),
             is_handshaked=state.is_handshaked,
@@ -205,79 +165,13 @@ class RingNode:
         )
 
     def user_status(self, user_hash: int, tag: bytes, now: float) -> UserStatus:
-        state = self._state
-        state.now = now
-        pool = state.pools.get(tag)
-        packed = pool.table.find(user_hash) if pool is not None else ABSENT
-        expires_at = (packed >> 16) + state.settings.user_expire_s
-        is_known = packed != ABSENT and expires_at > state.wall
-        return UserStatus(
-            current=state.hosts.by_number[packed & 0xFFFF] if is_known else None,
-            expires_at=expires_at if is_known else 0,
-            hashed=state.hosts.lookup(user_hash, tag),
-            initial=state.configured_hosts.lookup(user_hash, tag),
-            is_weak=pool is not None and user_hash in pool.weak,
-            stage=self._moves.stage(tag, user_hash),
-        )
+        self._state.now = now
+        return user_status(self._state, user_hash, tag, self._moves.stage(tag, user_hash))
 
     def directors_status(self, now: float) -> list[DirectorStatus]:
         """Return every director, one entry per link to it, sorted by address."""
-        state = self._state
-        entries = [
-            DirectorStatus(
-                address=None,
-                source_ip=link.source_ip,
-                role="in",
-                last_failed=0,
-                status=self._link_status(link),
-                link=_link_figures(link),
-            )
-            for link in state.links.values()
-            if link.director is None
-        ]
-        for director in state.directors:
-            links = [link for link in state.links.values() if link.director is director]
-            if director.is_own or not links:
-                role = "self" if director.is_own else "removed" if director.is_removed else ""
-                entries.append(
-                    DirectorStatus(
-                        address=director.address,
-                        source_ip=director.address.ip,
-                        role=role,
-                        last_failed=director.last_failed_wall,
-                        status=self._own_status(now) if director.is_own else director.refusal,
-                        sync_ms=None,
-                    )
-                )
-            for link in links:
-                role = "in" if link.is_incoming else "out"
-                role = "left" if link is state.left else "right" if link is state.right else role
-                entries.append(
-                    DirectorStatus(
-                        address=director.address,
-                        source_ip=link.source_ip,
-                        role=role,
-                        last_failed=director.last_failed_wall,
-                        status=self._link_status(link),
-                        link=_link_figures(link),
-                    )
-                )
-        return entries
-
-    def _own_status(self, now: float) -> str:
-        state = self._state
-        if not state.is_handshaked:
-            return "ring handshaking"
-        if state.is_synced:
-            return "ring synced"
-        return f"ring syncing - last sync {now - state.synced_changed_at:.0f} secs ago"
-
-    def _link_status(self, link: Link) -> str:
-        if not link.is_done:
-            if link.is_incoming:
-                return f"handshaking - {link.users_received} USERs received"
-            return f"handshaking - {link.users_sent} USERs sent"
-        return "syncing" if link.is_ping_fast else "synced"
+        self._state.now = now
+        return directors_status(self._state)
 
     # --- the data plane -------------------------------------------------------------------------
 
@@ -361,7 +255,7 @@ class RingNode:
         self._state.now = now
         link = self._state.links.get(link_id)
         if link is not None:
-            self._members.connected(link)
+            self._handshake.connected(link)
             self._settle()
 
     def link_failed(self, link_id: LinkId, reason: str, now: float) -> None:
@@ -393,12 +287,13 @@ class RingNode:
         except RemoteProtocolError as error:
             self._members.refused(link, error)
         self._sync.batch_ended()
-        self._members.input_handled(link)
+        self._heartbeat.restart(link)
         self._settle()
 
     def kick_finished(self, kick_id: int, error: str | None, now: float) -> None:
         self._state.now = now
         self._moves.kick_finished(kick_id, error)
+        self._kicks.finished(kick_id)
         self._settle()
 
     def flush_finished(self, flush_id: int, is_success: bool, now: float) -> None:
@@ -415,7 +310,7 @@ class RingNode:
     @property
     def deadline(self) -> float:
         """Monotonic second at which `tick` must be called; minus infinity for "now"."""
-        if self._lookups.has_work or self._moves.has_work:
+        if self._lookups.has_work or self._flushes.has_work:
             return float("-inf")
         return self._state.timers.deadline
 
@@ -426,8 +321,8 @@ class RingNode:
             self._timer_due(key)
         if self._lookups.has_work:
             self._lookups.continue_work()
-        if self._moves.has_work:
-            self._moves.continue_work()
+        if self._flushes.has_work:
+            self._flushes.continue_work()
         self._settle()
 
     def drain(self) -> list[Effect]:
@@ -449,13 +344,14 @@ class RingNode:
         if state.settled_users:
             settled, state.settled_users = state.settled_users, []
             self._lookups.retry_users(settled)
-            self._moves.continue_work()
+            self._kicks.start_waiting()
+            self._flushes.continue_work()
         if state.is_changed:
             state.is_changed = False
             if state.is_synced:
                 self._administration.ring_synced()
             self._lookups.retry_all()
-            self._moves.continue_work()
+            self._flushes.continue_work()
             self._lookups.continue_work()
 
     def _timer_due(self, key: TimerKey) -> None:
@@ -496,18 +392,19 @@ class RingNode:
 
     def _message_handlers(self) -> dict[type[Message], Handler]:
         members, moves, host_list = self._members, self._moves, self._host_list
+        handshake, kicks = self._handshake, self._kicks
         return {
             Users: self.users_received,
-            Version: members.version_received,
-            Hello: members.hello_received,
+            Version: handshake.version_received,
+            Hello: handshake.hello_received,
             Me: members.me_received,
-            Options: lambda _link, message: members.options_received(message),
+            Options: lambda _link, message: handshake.options_received(message),
             Done: lambda link, _message: members.done_received(link),
             Director: members.director_received,
             DirectorRemove: members.director_remove_received,
             Connect: members.connect_received,
-            Ping: members.ping_received,
-            Pong: members.pong_received,
+            Ping: self._heartbeat.ping_received,
+            Pong: lambda link, _message: members.pong_received(link),
             Quit: members.quit_received,
             HostsStart: host_list.block_started,
             HostsEnd: host_list.block_ended,
@@ -516,24 +413,10 @@ class RingNode:
             HostFlush: host_list.flush_received,
             UserWeak: self._gossip.weak_received,
             UserMove: moves.move_received,
-            UserKick: moves.kick_received,
-            UserKickField: moves.kick_received,
-            UserKickHash: moves.kick_received,
+            UserKick: kicks.received,
+            UserKickField: kicks.received,
+            UserKickHash: kicks.received,
             UserKilled: lambda _link, message: moves.killed_received(message),
             UserKilledEverywhere: moves.killed_everywhere_received,
             Sync: lambda _link, message: self._sync.received(message),
         }
-
-
-def _link_figures(link: Link) -> LinkStatus:
-    roundtrip_s = link.ping_roundtrip_s
-    return LinkStatus(
-        ping_ms=None if roundtrip_s is None else round(1000 * roundtrip_s),
-        bytes_received=link.bytes_received,
-        bytes_sent=link.bytes_sent,
-        output_bytes=link.output_bytes,
-        output_bytes_peak=link.output_bytes_peak,
-        last_received=link.last_received_wall,
-        last_sent=link.last_sent_wall,
-        is_native=link.is_native,
-    )

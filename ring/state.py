@@ -6,6 +6,7 @@ sets `now` before it hands a stimulus down, so that nobody below passes time aro
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal, TypeAlias
 
 import attrs
@@ -106,10 +107,13 @@ class State:
         self.is_synced = False
         self.synced_changed_at = now
         self.sync_sequence = 0
+        self.sync_sent_at = now
+        self.sync_roundtrip_s = 0.0
         self.is_batching = False
         self.is_sync_wanted = False
         self.directors_changed_count = 0
         self.directors_synced_count = 0
+        self.kick_ids = itertools.count(1)  # gossip.py, moves.py, kicks.py
         # Anybody: what waits for the ring or for a user is looked at again (node.py, at the end).
         self.is_changed = False
         self.settled_users: list[tuple[bytes, int]] = []

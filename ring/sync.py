@@ -15,8 +15,8 @@ import attrs
 from ring import limits
 from ring.directors import Director
 from ring.gossip import Gossip, host_message
-from ring.link import Link
-from ring.messages import CLASSIC_MINOR, UNKNOWN_TIMESTAMP, Ping, Sync
+from ring.heartbeat import Heartbeat
+from ring.messages import CLASSIC_MINOR, UNKNOWN_TIMESTAMP, Sync
 from ring.state import State
 
 RESEND_S = 5.0
@@ -29,15 +29,11 @@ PREFERRED_RIGHT_S = 30.0
 """How often a synced node tries to return to its preferred right neighbour (section 10.4)."""
 
 
-NATIVE_PING_INTERVAL_S = 1.0
-NATIVE_PING_TIMEOUT_S = 2.0
-"""Between our own nodes a hung neighbour is noticed within the sum of both (DESIGN section 3)."""
-
-
 class Synchroniser:
-    def __init__(self, state: State, gossip: Gossip) -> None:
+    def __init__(self, state: State, gossip: Gossip, heartbeat: Heartbeat) -> None:
         self._state = state
         self._gossip = gossip
+        self._heartbeat = heartbeat
         self._repeated_at_wall = 0
 
     # --- our own SYNC -----------------------------------------------------------------------------
@@ -91,6 +87,7 @@ class Synchroniser:
         """Send our SYNC to the right, and let both neighbours prove that they live."""
         state = self._state
         state.directors_synced_count = state.directors_changed_count
+        state.sync_sent_at = state.now
         self._send(
             Sync(
                 origin=state.directors.own.address,
@@ -155,6 +152,7 @@ class Synchroniser:
             self.emit()
             return
         state.ring.minor = min(message.minor, state.settings.minor)
+        state.sync_roundtrip_s = state.now - state.sync_sent_at
         if not state.is_synced:
             self.become_synced()
 
@@ -209,20 +207,4 @@ class Synchroniser:
         right.send(attrs.evolve(message, minor=minor))
         for link in (self._state.left, self._state.right):
             if link is not None:
-                self.ping(link)
-
-    def ping(self, link: Link) -> None:
-        """Ask a neighbour for a sign of life, unless one is awaited already (section 12)."""
-        state = self._state
-        if link.ping_sent_at is not None:
-            return
-        link.ping_sent_at = state.now
-        link.send(Ping(wall=state.wall, unsent_bytes=link.output_bytes))
-        settings = state.settings
-        answer_s = (
-            min(NATIVE_PING_TIMEOUT_S, settings.ping_idle_timeout_s)
-            if link.is_native
-            else settings.ping_idle_timeout_s
-        )
-        state.timers.set(("idle", link.link_id), state.now + answer_s)
-        state.timers.set(("pong", link.link_id), state.now + settings.ping_max_timeout_s)
+                self._heartbeat.ping(link)

@@ -1,0 +1,137 @@
+"""What two directors say before they are neighbours: versions, names, hosts, users (section 7).
+
+The connecting side tells all it knows: the directors, the hosts in one block, and its users as an
+export that is read shard by shard when it is sent. The accepting side only greets, and says DONE
+when the other has. Who may become a neighbour, and when, is decided in `members.py`; which message
+is legal when, in `link.py`.
+
+A peer that hashes user names differently must never join silently: it would send the same users
+elsewhere. It is refused without a QUIT if it is a real director, because a QUIT makes it dial again
+at once, while a closed socket holds it off for a minute (ring-protocol.md section 16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ring import limits
+from ring.errors import RemoteProtocolError
+from ring.gossip import host_message
+from ring.heartbeat import Heartbeat
+from ring.link import Link
+from ring.messages import (
+    NATIVE_MINOR,
+    Director,
+    Hello,
+    HostsEnd,
+    HostsStart,
+    Me,
+    Options,
+    Users,
+    Version,
+)
+from ring.state import Pool, State
+from ring.users import SHARDS_COUNT
+
+TAGS_MINOR = 7
+OPTIONS_MINOR = 5
+
+
+class IncompatibleDirector(RemoteProtocolError):
+    """A director that hashes user names differently; the message names the setting to change."""
+
+
+class Handshake:
+    def __init__(self, state: State, heartbeat: Heartbeat) -> None:
+        self._state = state
+        self._heartbeat = heartbeat
+
+    def greet(self, link: Link) -> None:
+        """Say our version and who we are."""
+        state = self._state
+        link.send(Version(major=1, minor=state.settings.minor))
+        link.send(Me(address=state.directors.own.address, wall=state.wall))
+        self._heartbeat.restart(link)
+
+    def connected(self, link: Link) -> None:
+        """Our dial was answered: say who we are and whom we know (section 7.1)."""
+        link.become_connected(self._state.now)
+        self.greet(link)
+        for director in self._state.directors:
+            if not director.is_removed:
+                link.send(Director(director.address))
+
+    def version_received(self, link: Link, message: Version) -> None:
+        state = self._state
+        if message.major != 1:
+            link.become_versioned(message)  # so that the QUIT can be said
+            raise RemoteProtocolError(
+                f"major version {message.major}, expected 1", token="VERSION", is_stamped=False
+            )
+        has_tags = any(host.tag for host in state.hosts)
+        if message.minor < TAGS_MINOR and has_tags:
+            raise RemoteProtocolError(
+                f"minor version {message.minor} knows no tags, expected at least {TAGS_MINOR}",
+                token="VERSION",
+                is_stamped=False,
+            )
+        if message.minor < OPTIONS_MINOR and not link.is_incoming:
+            raise RemoteProtocolError(
+                f"minor version {message.minor} hashes differently, expected {OPTIONS_MINOR}",
+                token="VERSION",
+            )
+        is_native = min(message.minor, state.settings.minor) >= NATIVE_MINOR
+        if not is_native and state.settings.director_hash != "md5":
+            raise IncompatibleDirector(
+                f"a director that only knows md5, expected director_hash ="
+                f" {state.settings.director_hash}; set director_hash = md5 here to join its ring",
+                token="VERSION",
+            )
+        link.become_versioned(message)
+        if not link.is_incoming:
+            link.send(HostsStart(state.is_handshaked))
+            for host in state.hosts:
+                link.send(host_message(host, None))
+            link.send(HostsEnd(state.is_handshaked))
+            link.start_export(self._export())
+
+    def hello_received(self, link: Link, message: Hello) -> None:
+        expected = self._state.settings.director_hash
+        if message.director_hash != expected:
+            raise IncompatibleDirector(
+                f"director_hash = {message.director_hash}, expected {expected} as here;"
+                " set director_hash to the same value on all directors",
+                token="Hello",
+            )
+
+    def options_received(self, message: Options) -> None:
+        if b"consistent-hashing" not in message.names:
+            raise RemoteProtocolError(
+                "OPTIONS without consistent-hashing", token="OPTIONS", is_stamped=False
+            )
+
+    def _export(self) -> Iterator[Users]:
+        """Yield the user table in steps of one shard; each is read when it is sent."""
+        for pool in list(self._state.pools.values()):
+            for shard in range(SHARDS_COUNT):
+                yield from self._export_shard(pool, shard)
+
+    def _export_shard(self, pool: Pool, shard: int) -> Iterator[Users]:
+        by_number = self._state.hosts.by_number
+        hashes, numbers, timestamps = pool.table.shard(shard)
+        oldest = self._state.wall - self._state.settings.user_expire_s
+        rows = sorted(
+            row for row in zip(timestamps, hashes, numbers, strict=True) if row[0] > oldest
+        )
+        for start in range(0, len(rows), limits.FRAME_USERS_MAX):
+            part = rows[start : start + limits.FRAME_USERS_MAX]
+            distinct = sorted({number for _, _, number in part})
+            position = {number: index for index, number in enumerate(distinct)}
+            yield Users(
+                hashes=[user_hash for _, user_hash, _ in part],
+                timestamps=[timestamp for timestamp, _, _ in part],
+                hosts=tuple(host.ip for n in distinct if (host := by_number[n]) is not None),
+                host_indexes=[position[number] for _, _, number in part],
+                weak=frozenset(index for index, row in enumerate(part) if row[1] in pool.weak),
+                is_handshake=True,
+            )
