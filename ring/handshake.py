@@ -111,7 +111,10 @@ class Handshake:
             )
 
     def _export(self) -> Iterator[Users]:
-        """Yield the user table in steps of one shard; each is read when it is sent."""
+        """Yield the user table in steps of one shard; each is read when it is sent.
+
+        Expired users that no sweep has met yet are included; whoever receives them drops them.
+        """
         for pool in list(self._state.pools.values()):
             for shard in range(SHARDS_COUNT):
                 yield from self._export_shard(pool, shard)
@@ -119,19 +122,18 @@ class Handshake:
     def _export_shard(self, pool: Pool, shard: int) -> Iterator[Users]:
         by_number = self._state.hosts.by_number
         hashes, numbers, timestamps = pool.table.shard(shard)
-        oldest = self._state.wall - self._state.settings.user_expire_s
-        rows = sorted(
-            row for row in zip(timestamps, hashes, numbers, strict=True) if row[0] > oldest
-        )
-        for start in range(0, len(rows), limits.FRAME_USERS_MAX):
-            part = rows[start : start + limits.FRAME_USERS_MAX]
-            distinct = sorted({number for _, _, number in part})
-            position = {number: index for index, number in enumerate(distinct)}
+        distinct = sorted(set(numbers))
+        position = {number: index for index, number in enumerate(distinct)}
+        for start in range(0, len(hashes), limits.FRAME_USERS_MAX):
+            rows = slice(start, start + limits.FRAME_USERS_MAX)
+            weak = pool.weak
             yield Users(
-                hashes=[user_hash for _, user_hash, _ in part],
-                timestamps=[timestamp for timestamp, _, _ in part],
+                hashes=hashes[rows],
+                timestamps=timestamps[rows],
                 hosts=tuple(host.ip for n in distinct if (host := by_number[n]) is not None),
-                host_indexes=[position[number] for _, _, number in part],
-                weak=frozenset(index for index, row in enumerate(part) if row[1] in pool.weak),
+                host_indexes=[position[number] for number in numbers[rows]],
+                weak=frozenset(i for i, h in enumerate(hashes[rows]) if h in weak)
+                if weak
+                else frozenset(),
                 is_handshake=True,
             )
