@@ -38,12 +38,13 @@ class KickFailed(Exception):
 
 @attrs.define(eq=False)
 class PendingKick:
-    """A kick and who wants to know its end."""
+    """A kick and who wants to know its end; `is_passed_on`: somebody else will finish it."""
 
     what: KickTarget
     done: KickDone
     deadline: float
     is_finished: bool = attrs.field(default=False, init=False)
+    is_passed_on: bool = attrs.field(default=False, init=False)
 
     def finish(self, error: str | None) -> None:
         assert not self.is_finished, self.what
@@ -79,7 +80,7 @@ class KickQueue:
             yield batch
         finally:
             for pending in batch:
-                if not pending.is_finished:
+                if not pending.is_finished and not pending.is_passed_on:
                     pending.finish("given up")
 
     async def receive(self, count_max: int) -> list[PendingKick]:
