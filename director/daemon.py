@@ -67,6 +67,7 @@ def serve(
     if not __debug__:
         _complain("the daemon does not run without its assertions: leave out python -O")
         return EXIT_OPTIMISED
+    privileges.name_process()
     try:
         parent = master.find_master(environ)
         notifier = Notifier({} if parent is not None else environ)

@@ -13,6 +13,7 @@ import os
 import pwd
 import resource
 from collections.abc import Sequence
+from pathlib import Path
 
 from director.errors import StartupRefused
 
@@ -26,6 +27,14 @@ def raise_descriptor_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def name_process() -> None:
+    """Be called `director` in ps, top and the kernel's log, as the original was."""
+    try:
+        Path("/proc/self/comm").write_text("director")
+    except OSError:
+        pass  # not Linux, or no /proc: the interpreter's name has to do
 
 
 def become_user(name: str, setting: str) -> None:

@@ -37,6 +37,17 @@ def test_root_becomes_the_user_and_cannot_go_back() -> None:
     assert output == f"{(nobody.pw_uid,) * 3} {(nobody.pw_gid,) * 3}\n"
 
 
+@pytest.mark.slow
+def test_ps_shows_a_director() -> None:
+    child = "from director import privileges; privileges.name_process(); "
+    child += "print(open('/proc/self/comm').read(), end='')"
+    output = subprocess.run(
+        [sys.executable, "-c", child], check=True, capture_output=True, text=True
+    ).stdout
+
+    assert output == "director\n"
+
+
 def test_all_descriptors_that_are_allowed_are_taken() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
