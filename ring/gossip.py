@@ -163,8 +163,12 @@ class Gossip:
         is_forwarded = not users.is_handshake or self.is_export_forwarded(link)
         if changed and is_forwarded:
             hashes = users.hashes
-            find = pool.table.find
-            packed = [(hashes[row], find(hashes[row])) for row in changed]
+            if (
+                max(timestamps) <= state.wall
+            ):  # so none was clamped, and all are stored as they came
+                packed = [(hashes[row], timestamps[row] << 16 | numbers[row]) for row in changed]
+            else:
+                packed = [(hashes[row], pool.table.find(hashes[row])) for row in changed]
             for target in self._targets(link.director):
                 target.gossip_many(tag, packed)
         for row in slow:

@@ -5,7 +5,7 @@ dispatches: which concern handles a message, what is looked at again when someth
 time has come. Logins and gossiped users are direct methods over columns, everything else is a value
 (DESIGN section 2: an event and an effect per login cost four times the login).
 
-    login     lookup -> table -> links' outboxes -> return
+    login     lookup -> lookups -> table -> links' outboxes -> return
     gossip    received -> link.receive -> users_received -> table.merge -> other links' outboxes
     command   command -> administration -> host list / members / moves -> flood + sync -> effect
 """
@@ -103,7 +103,6 @@ class RingNode:
             kicks=self._kicks,
             flushes=self._flushes,
         )
-        self._fresh_s = settings.user_expire_s - state.expiry_margin_s
         self._handlers = self._message_handlers()
         self._lookups.sweep_due()
         self._members.connect_right()
@@ -181,21 +180,8 @@ class RingNode:
         self._state.wall_offset = wall - now
 
     def lookup(self, token: Hashable, user_hash: int, tag: bytes, now: float) -> MailHost | None:
-        """Return the user's host, or None if the lookup was parked. hot: sim/bench login"""
-        state = self._state
-        state.now = now
-        pool = state.pools.get(tag)
-        if pool is not None and user_hash not in pool.special and state.is_handshaked:
-            packed = pool.table.find(user_hash)
-            wall = int(now + state.wall_offset)
-            if packed != ABSENT and (packed >> 16) + self._fresh_s >= wall:
-                number = packed & 0xFFFF
-                fresh = wall << 16 | number
-                if fresh != packed:
-                    pool.table.store(user_hash, number, wall)
-                    for link in state.links.values():
-                        link.gossip(tag, user_hash, fresh)
-                return state.hosts.by_number[number]
+        """Return the user's host, or None if the lookup was parked."""
+        self._state.now = now
         return self._lookups.lookup(token, user_hash, tag)
 
     def abandon(self, token: Hashable) -> None:
