@@ -71,7 +71,6 @@ from ring.status import (
     user_status,
 )
 from ring.sync import Synchroniser
-from ring.users import ABSENT
 
 STANDALONE = DirectorAddress(ip=IPv4Address("127.0.0.1"), port=0)
 """Who a director without `director_servers` is (ring-protocol.md section 6)."""
