@@ -1,8 +1,8 @@
 """`flush`: the users of a host are moved to where they belong now (users-and-hosts.md section 13).
 
 A walk over the host's users that starts moves up to a limit and goes on as they end, so many users
-a turn and no more. Users whose hash still leads to the host are left alone; if it leads nowhere they
-are kicked, and forgotten when the walk is over. It continues even if the administrator has left.
+a turn and no more. Users whose hash still leads to the host are left alone; if it leads nowhere
+they are kicked, and forgotten when the walk is over. It goes on even if the administrator has left.
 """
 
 from __future__ import annotations
