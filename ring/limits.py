@@ -192,3 +192,14 @@ INCLUDE_DEPTH_MAX = 16
 
 CONFIG_FILE_BYTES_MAX = 4 * 1024 * 1024
 """One configuration file, or one file named by `<`. Longer: refused, it is not a configuration."""
+
+# --- snapshot ---------------------------------------------------------------------------------
+
+SNAPSHOT_BYTES_MAX = 1024 * 1024 * 1024
+"""A snapshot file; 80 M users. Larger: it is not read."""
+
+SNAPSHOT_FRAME_BYTES_MAX = 0xFFFF_FFFF
+"""One shard of one tag, or the host list; what its length field can say."""
+
+SNAPSHOT_WRITE_BYTES = 256 * 1024
+"""Handed to the writing thread at a time."""
