@@ -124,8 +124,8 @@ class Handshake:
         hashes, numbers, timestamps = pool.table.shard(shard)
         distinct = sorted(set(numbers))
         position = {number: index for index, number in enumerate(distinct)}
-        for start in range(0, len(hashes), limits.FRAME_USERS_MAX):
-            rows = slice(start, start + limits.FRAME_USERS_MAX)
+        for start in range(0, len(hashes), limits.STEP_USERS_MAX):
+            rows = slice(start, start + limits.STEP_USERS_MAX)
             weak = pool.weak
             yield Users(
                 hashes=hashes[rows],

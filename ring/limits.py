@@ -13,15 +13,20 @@ FRAME_BYTES_MAX = 256 * 1024
 """A native frame with its header. 4,096 users need about 45 kB; longer: the link is hung up."""
 
 FRAME_USERS_MAX = 4096
-"""Users in one native frame, and in one step of an export. More: the sender starts a new frame."""
+"""Users in one native frame that we accept. More: the link is hung up."""
+
+STEP_USERS_MAX = 1024
+"""Users in one native frame that we send, and in one step of an export: the receiver merges a frame
+in one go, 2 us a user, and a login may have to wait for it. More: the sender starts a new frame."""
 
 FRAME_TEXT_BYTES_MAX = 1000
 """A user name, tag or host name on the ring, so that it fits a classic line when escaped at worst
 once more. Longer: refused where it enters (admin socket, configuration)."""
 
-EXPORT_OUTPUT_BYTES_MAX = 128 * 1024
+EXPORT_OUTPUT_BYTES_MAX = 16 * 1024
 """An export (handshake users) pauses while a link has this much unsent output, so that memory stays
-bounded with any number of users. The original uses the same figure."""
+bounded with any number of users, and that no step of the writer takes more than 2 ms. The original
+has 128 KiB here."""
 
 DIRECTORS_MAX = 1024
 """Directors one node remembers. The original's guidance is 9; a peer that announces more than this
@@ -30,8 +35,9 @@ is hung up, because the list would otherwise grow with every wrong ME or CONNECT
 LINKS_MAX = 256
 """Ring connections at one time. More: the newest accepted one is closed at once."""
 
-RECEIVE_BYTES = 64 * 1024
-"""Read from a link at a time; then everybody else gets a turn."""
+RECEIVE_BYTES = 16 * 1024
+"""Read from a link at a time, some 450 classic users or 1,500 native ones (2 to 3 ms); then
+everybody else gets a turn."""
 
 SEND_BYTES = 64 * 1024
 """Given to a ring connection at a time; the rest stays in the outbox, where newer users replace

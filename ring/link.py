@@ -351,8 +351,8 @@ def columns(packed_users: dict[int, int], by_number: list[MailHost | None]) -> I
         return
     ips = tuple(host.ip for n in distinct if (host := by_number[n]) is not None)
     position = {number: index for index, number in enumerate(distinct)}
-    for start in range(0, len(hashes), limits.FRAME_USERS_MAX):
-        rows = slice(start, start + limits.FRAME_USERS_MAX)
+    for start in range(0, len(hashes), limits.STEP_USERS_MAX):
+        rows = slice(start, start + limits.STEP_USERS_MAX)
         yield Users(
             hashes=hashes[rows],
             timestamps=[p >> 16 for p in packed[rows]],
