@@ -6,8 +6,8 @@ Start, in this order, because each step needs the one before it and nothing late
 2. who started us: Dovecot's master, systemd, or a person
 3. listeners, as root if we are root: inherited ones taken over, others bound
 4. root is given up for good
-5. the node and its tasks; only now bytes from outside are read
-6. the parent is told that we are ready
+5. the node and its tasks; it is told what the last life knew (`memory.py`)
+6. only now bytes from outside are read, and the parent is told that we are ready
 
 SIGHUP reads the configuration again and drops no session. What takes effect at once stands in
 `LIVE_SETTINGS`; everything else is named in a log line and waits for the next start. The lists of
@@ -37,16 +37,16 @@ from director import __version__, log, master, privileges
 from director.binding import Opened, adopt_listeners, open_listeners
 from director.errors import StartupRefused
 from director.flush import FlushProgram, FlushRunner
-from director.kick.ipc import IpcKicker
+from director.kick.choice import make_kicker
 from director.listeners import Role
 from director.log import Level, Log
 from director.master import Master
+from director.memory import Memory
 from director.peers import Peers
 from director.pollset import PollSet
 from director.runtime import Performers, Runtime
 from director.settings import LogFormat, ProxyRefresh, Settings
 from director.systemd import Notifier, inherited_listeners
-from ring.effects import Noted
 from ring.hashing import HashKind, UserHasher
 
 EXIT_OPTIMISED = os.EX_SOFTWARE
@@ -141,31 +141,45 @@ class Daemon:
         )
         self.poll_set = PollSet(self.runtime.settle)
         self.peers = Peers(self.runtime, settings.own.ip if settings.own else None)
-        self.kicker = IpcKicker(
-            settings.base_dir / "ipc",
+        self.kicker = make_kicker(
+            settings.kick,
+            settings.base_dir,
             hasher.hash,
             is_classic_hash=settings.director_hash is HashKind.MD5,
         )
         self.flushes: FlushRunner | None = None
         if settings.flush_socket:
             program = FlushProgram.parse(settings.flush_socket)
-            self.flushes = FlushRunner(program, settings.base_dir, self._note)
+            self.flushes = FlushRunner(program, settings.base_dir, self.runtime.log_noted)
+        self.memory = Memory(self.runtime, settings)
 
     async def run(self) -> None:
         """Live; returns after a clean end."""
         signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         with trio.open_signal_receiver(*signals) as received:
             async with trio.open_nursery() as nursery:
-                self._start(nursery)
                 nursery.start_soon(self._obey, received)
+                self._start_performers(nursery)
+                await self.memory.recall()
+                self._start_listeners(nursery)
                 self._report_ready()
                 await self._stop.wait()
                 await self._end()
                 nursery.cancel_scope.cancel()
         self.runtime.note("daemon_stopped", reason=self._stop_reason)
 
-    def _start(self, nursery: trio.Nursery) -> None:
+    def _start_performers(self, nursery: trio.Nursery) -> None:
         self.runtime.attach(Performers(links=self.peers, kicker=self.kicker, flushes=self.flushes))
+        nursery.start_soon(self.kicker.run)
+        if self.flushes is not None:
+            nursery.start_soon(self.flushes.run)
+        nursery.start_soon(self.runtime.run_clock)
+        if self._parent is not None:
+            nursery.start_soon(self._watch_master)
+        if self._notifier.watchdog_interval_s:
+            nursery.start_soon(self._feed_watchdog)
+
+    def _start_listeners(self, nursery: trio.Nursery) -> None:
         ring_sockets: list[socket.socket] = []
         for item in self._opened:
             if item.listener.role is Role.RING:
@@ -173,15 +187,8 @@ class Daemon:
             else:
                 self._serve_locally(item)
         nursery.start_soon(self.peers.run, ring_sockets)
-        nursery.start_soon(self.kicker.run)
-        if self.flushes is not None:
-            nursery.start_soon(self.flushes.run)
-        nursery.start_soon(self.runtime.run_clock)
         nursery.start_soon(self.poll_set.run)
-        if self._parent is not None:
-            nursery.start_soon(self._watch_master)
-        if self._notifier.watchdog_interval_s:
-            nursery.start_soon(self._feed_watchdog)
+        nursery.start_soon(self.memory.run)
 
     def _serve_locally(self, item: Opened) -> None:
         """Not yet: the sessions land next."""
@@ -206,6 +213,7 @@ class Daemon:
             item.remove()
         self.runtime.shut_down()
         await self.peers.wait_ended()
+        await self.memory.save()
 
     def _stop_for(self, reason: str) -> None:
         self._stop_reason = self._stop_reason or reason
@@ -253,9 +261,6 @@ class Daemon:
         self.runtime.note("configuration_reloaded", changed=" ".join(sorted(live)))
         if late := changed - LIVE_SETTINGS:
             self.runtime.note("restart_needed", settings=" ".join(sorted(late)))
-
-    def _note(self, noted: Noted) -> None:
-        self.log.note(noted.kind, noted.fields)
 
 
 def proxy_refresh_s(settings: Settings, opened: Sequence[Opened]) -> int | None:

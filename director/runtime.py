@@ -145,6 +145,10 @@ class Runtime:
         """Return the node's monotonic time."""
         return self._clock()
 
+    def wall(self) -> float:
+        """Return Unix seconds."""
+        return self._wall()
+
     def take_output(self, link: Link) -> bytes:
         """Return what is to be sent over a link next, nothing if there is nothing."""
         return link.take_output(limits.SEND_BYTES, int(self._wall()))
@@ -164,6 +168,10 @@ class Runtime:
 
     def note(self, kind: str, **fields: object) -> None:
         self.log.note(kind, fields.items())
+
+    def log_noted(self, noted: Noted) -> None:
+        """Write what something other than the node noted."""
+        self.log.note(noted.kind, noted.fields)
 
     def command(self, token: CommandToken, command: Command) -> None:
         """Run an administrator's command; the token is answered after the next `settle`."""

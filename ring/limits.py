@@ -97,6 +97,18 @@ COMMAND_TIMEOUT_S = 30.0
 COMMANDS_WAITING_MAX = 1000
 """Administrator's commands waiting for the ring or for a kick slot. More: answered TRYAGAIN."""
 
+# --- start and end of the daemon ----------------------------------------------------------------
+
+RECALL_S = 5.0
+"""From the start until logins are answered, for reading the snapshot and asking login processes who
+is live. Longer: the rest is given up, and users are placed by their hash."""
+
+SAVE_S = 5.0
+"""Writing the snapshot at the end. Longer: the last one stays."""
+
+LIVE_POLL_S_MAX = 60.0
+"""Login processes are asked for live users at least this often if they do not report them."""
+
 # --- log --------------------------------------------------------------------------------------
 
 LOG_LINES_PER_S_MAX = 50

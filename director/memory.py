@@ -1,0 +1,126 @@
+"""What a restart of the daemon must not forget: who is where, and which hosts are down.
+
+Three sources, each with its own truth: the snapshot file knows everybody as of the last write, the
+login processes know who is live on this machine now, the ring knows everything if there is one. All
+go through `restore_users`, where newer knowledge wins, so their order does not matter; they are
+asked before the first login is answered, and together for at most `limits.RECALL_S`.
+
+Host states are taken from the snapshot only by a director without a ring; neighbours know better.
+
+Live sessions are also asked for regularly if login processes are not told to report them on a FIFO
+(`proxy_refresh_s` is None): else a user would be forgotten while a session is open.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from director.kick.listing import LiveSession
+from director.kick.live import live_sessions, poll_live_users, restore_live_users
+from director.kick.queue import KickFailed
+from director.runtime import Runtime
+from director.settings import KickMethod, Settings
+from director.store.snapshot import SnapshotFile, host_commands, restore_users
+from ring import limits
+from ring.commands import Answer
+
+
+class Memory:
+    """See the module's docstring."""
+
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        self._runtime = runtime
+        self._base_dir: Path = settings.base_dir
+        self._kick: KickMethod = settings.kick
+        self._expire_s = settings.user_expire_s
+        self._interval_s = settings.snapshot_interval_s
+        self._is_alone = settings.own is None
+        self._file: SnapshotFile | None = None
+        if settings.snapshot_path is not None:
+            hash_name = f"{settings.director_hash.value} {settings.username_hash.text}"
+            self._file = SnapshotFile(settings.snapshot_path, hash_name, runtime.log_noted)
+
+    async def recall(self) -> None:
+        """Tell the node what is known; bounded in time, and never an error."""
+        with trio.move_on_after(limits.RECALL_S) as scope:
+            await self._recall_snapshot()
+            await self._recall_live_users()
+        if scope.cancelled_caught:
+            self._runtime.note("recall_aborted", after_s=limits.RECALL_S)
+        self._runtime.settle()
+
+    async def run(self) -> None:
+        """Keep what is known fresh; ends only by cancellation."""
+        async with trio.open_nursery() as nursery:
+            if self._file is not None and self._interval_s:
+                nursery.start_soon(self._save_regularly)
+            if self._runtime.proxy_refresh_s is None and self._kick is not KickMethod.NONE:
+                interval_s = min(limits.LIVE_POLL_S_MAX, self._expire_s / 4)
+                nursery.start_soon(
+                    poll_live_users,
+                    self._list_live,
+                    self._refresh,
+                    self._runtime.log_noted,
+                    interval_s,
+                )
+
+    async def save(self) -> None:
+        """Write the snapshot at the end of life, if that is wanted."""
+        if self._file is None:
+            return
+        with trio.move_on_after(limits.SAVE_S) as scope:
+            await self._file.write(self._runtime.node, int(self._runtime.wall()))
+        if scope.cancelled_caught:
+            self._runtime.note("snapshot_not_written", reason=f"took over {limits.SAVE_S:g} s")
+
+    async def _save_regularly(self) -> None:
+        assert self._file is not None
+        while True:
+            await trio.sleep(self._interval_s)
+            await self._file.write(self._runtime.node, int(self._runtime.wall()))
+
+    async def _recall_snapshot(self) -> None:
+        runtime = self._runtime
+        if self._file is None:
+            return
+        snapshot = await self._file.load(int(runtime.wall()), self._expire_s)
+        if snapshot is None:
+            return
+        if self._is_alone:
+            for command in host_commands(snapshot, runtime.node.configured_hosts):
+                runtime.command(_Nobody(), command)
+            runtime.settle()
+        count = await restore_users(runtime.node, snapshot, runtime.now)
+        runtime.note("snapshot_recalled", users=count)
+
+    async def _recall_live_users(self) -> None:
+        runtime = self._runtime
+        try:
+            sessions = await self._list_live()
+        except KickFailed as error:
+            # Dovecot may well start after us; then nobody is live yet.
+            runtime.note("live_sessions_unknown", reason=str(error))
+            return
+        news_count, split_count = await restore_live_users(
+            runtime.node, sessions, clock=runtime.now, wall=int(runtime.wall())
+        )
+        runtime.note(
+            "live_users_recalled", sessions=len(sessions), users=news_count, split=split_count
+        )
+
+    async def _list_live(self) -> list[LiveSession]:
+        return await live_sessions(self._base_dir, self._kick, self._runtime.hash_user)
+
+    def _refresh(self, hashes: list[int]) -> None:
+        for user_hash in hashes:
+            self._runtime.refresh(user_hash)
+        self._runtime.settle()
+
+
+class _Nobody:
+    """Waits for no answer."""
+
+    def command_answered(self, answer: Answer) -> None:
+        pass
