@@ -124,7 +124,7 @@ async def poll_live_users(
         try:
             hashes = list({session.user_hash for session in await list_live()})
         except KickFailed as error:
-            note(Noted("live_sessions_unknown", (("reason", str(error)),)))
+            note(Noted("live_session_list_failed", (("reason", str(error)),)))
             continue
         for start in range(0, len(hashes), limits.FRAME_USERS_MAX):
             refresh_users(hashes[start : start + limits.FRAME_USERS_MAX])

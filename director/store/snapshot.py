@@ -8,8 +8,8 @@ is in it with the old or the new host. That is as good as any snapshot a moment 
 Loading decides in this order: no file: nothing to do. Damaged, of another hash, from the future, or
 older than users live: it is renamed (`.damaged`, `.old`) and noted, and the daemon starts without
 it. Reading checks the whole file before anything is used. Users go through the node's
-`restore_users`, where newer knowledge wins, so the order with live sessions and the ring does not
-matter.
+`restore_users`, which leaves alone whom it knows on another host already: who knows better, as the
+lists of live sessions do, comes first.
 
 Host states are for a director that is alone: in a ring the neighbours know better, and what a stale
 file says would be announced as news. `host_commands` says what an administrator would have to do
@@ -68,7 +68,7 @@ class SnapshotFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._note(Noted("snapshot_unreadable", self._fields(reason=str(error))))
+            self._note(Noted("snapshot_read_failed", self._fields(reason=str(error))))
             return None
         snapshot: Snapshot | None = None
         try:
@@ -98,7 +98,7 @@ class SnapshotFile:
                 count = await self._write_new(new, node, wall)
                 await trio.to_thread.run_sync(_replace, new, self._path, limiter=self._thread)
             except OSError as error:
-                self._note(Noted("snapshot_not_written", self._fields(reason=str(error))))
+                self._note(Noted("snapshot_write_failed", self._fields(reason=str(error))))
                 return False
             finally:
                 new.unlink(missing_ok=True)
@@ -132,7 +132,7 @@ class SnapshotFile:
             await trio.to_thread.run_sync(_replace, self._path, aside, limiter=self._thread)
         except OSError as error:
             reason = f"{reason}; {error}"
-        self._note(Noted("snapshot_set_aside", self._fields(now=aside, reason=reason)))
+        self._note(Noted("snapshot_rejected", self._fields(now=aside, reason=reason)))
 
     def _fields(self, **fields: object) -> tuple[tuple[str, object], ...]:
         return (("path", self._path), *fields.items())

@@ -170,4 +170,4 @@ async def test_polling_refreshes_each_live_user_once_and_survives_errors(
         (30.0, sorted([HASHER.hash(b"u1"), HASHER.hash(b"u2")])),
         (90.0, [HASHER.hash(b"u1")]),
     ]
-    assert notes == [Noted("live_sessions_unknown", (("reason", "no ipc"),))]
+    assert notes == [Noted("live_session_list_failed", (("reason", "no ipc"),))]

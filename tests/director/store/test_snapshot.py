@@ -173,11 +173,11 @@ async def test_damaged_file_is_set_aside_once(bench: Bench) -> None:
     bench.path.write_bytes(MAGIC + b"garbage and more of it")
 
     assert await bench.file().load(WALL, EXPIRE_S) is None
-    assert bench.kinds() == ["snapshot_set_aside"]
+    assert bench.kinds() == ["snapshot_rejected"]
     assert "frame at byte" in bench.reason()
     assert [file.name for file in bench.path.parent.iterdir()] == ["snapshot.damaged"]
     assert await bench.file().load(WALL, EXPIRE_S) is None
-    assert bench.kinds() == ["snapshot_set_aside"]
+    assert bench.kinds() == ["snapshot_rejected"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_unusable_file_is_set_aside(
     await bench.file().write(make_node(b""), WALL)
 
     assert await bench.file(hash_name).load(wall, EXPIRE_S) is None
-    assert bench.kinds() == ["snapshot_written", "snapshot_set_aside"]
+    assert bench.kinds() == ["snapshot_written", "snapshot_rejected"]
     assert bench.reason() == reason
     assert [file.name for file in bench.path.parent.iterdir()] == ["snapshot.old"]
 
@@ -206,7 +206,7 @@ async def test_too_large_or_unreadable_file_is_noted_and_left(
     bench.path.write_bytes(b"x" * 11)
 
     assert await bench.file().load(WALL, EXPIRE_S) is None
-    assert bench.kinds() == ["snapshot_unreadable"]
+    assert bench.kinds() == ["snapshot_read_failed"]
     assert bench.reason() == "11 bytes are more than 10"
 
     bench.path.unlink()
@@ -222,7 +222,7 @@ async def test_failed_write_leaves_the_old_file(bench: Bench) -> None:
     (bench.path.parent / "snapshot.new").symlink_to("elsewhere")
 
     assert not await bench.file().write(make_node(b"", b""), WALL)
-    assert bench.kinds() == ["snapshot_written", "snapshot_not_written"]
+    assert bench.kinds() == ["snapshot_written", "snapshot_write_failed"]
     assert bench.path.read_bytes() == before
 
     missing = SnapshotFile(bench.path.parent / "no" / "snapshot", "md5", bench.notes.append)
