@@ -99,7 +99,7 @@ def _moved(config: Config, settings: Settings) -> tuple[Settings, list[Finding]]
         else:
             listeners.append(_moved_listener(listener))
     flush_socket = settings.flush_socket
-    if _is_chrooted(config) and re.match("(unix|exec):", flush_socket):
+    if _is_chrooted(config) and re.match("(unix|exec):/", flush_socket):
         scheme, path = flush_socket.split(":", 1)
         flush_socket = f"{scheme}:{settings.base_dir}{path}"
         text = (

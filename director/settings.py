@@ -34,6 +34,7 @@ from director.addresses import (
 )
 from director.config import Config, ConfigError, Section, Value
 from director.definitions import BY_NAME, REMOVED, VARIABLES
+from director.flush import FlushProgram
 from director.listeners import (
     Listener,
     Role,
@@ -421,24 +422,14 @@ def _read_separator(read: _Reader) -> bytes:
     return text.encode("utf-8", "surrogateescape")[:1]
 
 
-_FLUSH_SOCKET = re.compile(r"unix:/.+|tcp:(\[[^]]+\]|[^:\s]+):[0-9]+|exec:/.+")
-_FLUSH_VARIABLE = re.compile(r"%(\{(?:ip|host)\}|[ih%])?")
-
-
 def parse_flush_socket(text: str) -> str:
     """Return `text` if it names a flush program (users-and-hosts.md section 12), or nothing.
 
     Raises:
-        ValueRefused: another scheme, no absolute path, or an unknown variable.
+        ValueRefused: another scheme, or an unknown variable.
     """
-    if not text:
-        return ""
-    if not _FLUSH_SOCKET.fullmatch(_FLUSH_VARIABLE.sub("1", text)):
-        raise ValueRefused(f"got {text!r}, expected unix:/path, tcp:host:port or exec:/program")
-    for variable in _FLUSH_VARIABLE.finditer(text):
-        if variable[1] is None:
-            got = text[variable.start() : variable.start() + 8]
-            raise ValueRefused(f"got {got!r}, expected %{{ip}} or %{{host}} after a percent sign")
+    if text:
+        FlushProgram.parse(text)
     return text
 
 

@@ -108,7 +108,7 @@ def test_node_settings_carry_what_the_node_decides_by() -> None:
         ("director_output_buffer_size = 10X", "got '10X', expected a size like"),
         ("director_hash = sha1", "got 'sha1', expected one of ('md5', 'murmur3')"),
         ("director_username_hash = %Q", "director_username_hash: "),
-        ("director_flush_socket = /bin/x", "got '/bin/x', expected unix:/path, tcp:host:port"),
+        ("director_flush_socket = /bin/x", "'/bin/x' does not say how to reach the flush program"),
         ("director_status_listen = 9090", "got '9090', expected address:port"),
         ("director_status_listen = a.b:80", "'a.b' is not an IP address"),
         ("director_snapshot_path = x", "got 'x', expected an absolute path"),
@@ -152,13 +152,20 @@ def test_separator_is_one_byte_and_the_new_name_wins() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "unix:/run/%i.sock", "tcp:%{host}:77", "tcp:[%{ip}]:77", "exec:/bin/flush %h 100%%"],
+    [
+        "",
+        "unix:flush-%i",
+        "unix:/run/%i.sock",
+        "tcp:%{host}:77",
+        "tcp:[%{ip}]:77",
+        "exec:/bin/flush %h 100%%",
+    ],
 )
 def test_flush_socket_is_taken_as_written(text: str) -> None:
     assert text == parse_flush_socket(text)
 
 
-@pytest.mark.parametrize("text", ["unix:run/x", "tcp:host", "http://x", "exec:/x %u", "unix:/x%"])
+@pytest.mark.parametrize("text", ["unix:", "tcp:host", "http://x", "exec:/x %u", "unix:/x%"])
 def test_bad_flush_socket_is_refused(text: str) -> None:
     with pytest.raises(ValueRefused):
         parse_flush_socket(text)
