@@ -39,12 +39,14 @@ from director.errors import StartupRefused
 from director.flush import FlushProgram, FlushRunner
 from director.kick.choice import make_kicker
 from director.listeners import Role
+from director.local import LocalSockets
 from director.log import Level, Log
 from director.master import Master
 from director.memory import Memory
 from director.peers import Peers
 from director.pollset import PollSet
 from director.runtime import Performers, Runtime
+from director.sessions.directory import Roster, Surroundings
 from director.settings import LogFormat, ProxyRefresh, Settings
 from director.systemd import Notifier, inherited_listeners
 from ring.hashing import HashKind, UserHasher
@@ -140,6 +142,13 @@ class Daemon:
             proxy_refresh_s=proxy_refresh_s(settings, opened),
         )
         self.poll_set = PollSet(self.runtime.settle)
+        surroundings = Surroundings(
+            poll_set=self.poll_set,
+            directory=self.runtime,
+            roster=Roster(settings.client_limit),
+            master_user_separator=settings.master_user_separator,
+        )
+        self.local = LocalSockets(surroundings, settings)
         self.peers = Peers(self.runtime, settings.own.ip if settings.own else None)
         self.kicker = make_kicker(
             settings.kick,
@@ -184,14 +193,11 @@ class Daemon:
         for item in self._opened:
             if item.listener.role is Role.RING:
                 ring_sockets.append(item.take_socket())
-            else:
-                self._serve_locally(item)
+            elif item.listener.role is not Role.ADMIN:
+                self.local.serve(item)
         nursery.start_soon(self.peers.run, ring_sockets)
         nursery.start_soon(self.poll_set.run)
         nursery.start_soon(self.memory.run)
-
-    def _serve_locally(self, item: Opened) -> None:
-        """Not yet: the sessions land next."""
 
     def _report_ready(self) -> None:
         own = self.settings.own
@@ -211,6 +217,7 @@ class Daemon:
         self._notifier.stopping()
         for item in self._opened:
             item.remove()
+        self.local.close()
         self.runtime.shut_down()
         await self.peers.wait_ended()
         await self.memory.save()

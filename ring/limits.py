@@ -141,6 +141,23 @@ POLL_TURN_S = 0.005
 AUTH_PENDING_MAX = 65536
 """Requests held back (parked) on one login connection. More: the newest is answered temp_fail."""
 
+AUTH_PENDING_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of replies held back on one login connection. More: the newest is answered temp_fail."""
+
+AUTH_RETRY_S = 0.1
+"""How often the auth service is dialled again while clients wait for it."""
+
+AUTH_WAIT_S = 60.0
+"""A client that found no auth service is held this long, then closed. Login processes themselves
+give up a silent connection after 30 s (dovecot-2.4-lab.md section 4)."""
+
+ACCEPTS_MAX = 32
+"""Clients accepted from one listener at a time; then the next ready descriptor has its turn."""
+
+ACCEPT_PAUSE_S = 0.2
+"""A listener rests this long when there are no descriptors or sessions left; clients wait in its
+queue meanwhile."""
+
 # --- kicks and flush programs -----------------------------------------------------------------
 
 KICK_TIMEOUT_S = 20.0
