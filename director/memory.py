@@ -1,11 +1,16 @@
 """What a restart of the daemon must not forget: who is where, and which hosts are down.
 
-Three sources, each with its own truth: the snapshot file knows everybody as of the last write, the
-login processes know who is live on this machine now, the ring knows everything if there is one. All
-go through `restore_users`, where newer knowledge wins, so their order does not matter; they are
-asked before the first login is answered, and together for at most `limits.RECALL_S`.
+Three sources, each with its own truth: the login processes know who is live on this machine now,
+the snapshot file knows everybody as of its last write, the ring knows everything if there is one.
+Before the first login is answered the first two are asked, in this order: host states, live
+sessions (for at most `limits.RECALL_S`), users of the file. The order decides, because
+`restore_users` leaves alone whom the node knows on another host already. The ring decides by
+timestamps later.
 
 Host states are taken from the snapshot only by a director without a ring; neighbours know better.
+
+A reload of Dovecot's master starts our successor before it ends us, so each waits for the hold
+that its predecessor has on the file (`store/hold.py`). Who does not get it never writes.
 
 Live sessions are also asked for regularly if login processes are not told to report them on a FIFO
 (`proxy_refresh_s` is None): else a user would be forgotten while a session is open.
@@ -22,6 +27,8 @@ from director.kick.live import live_sessions, poll_live_users, restore_live_user
 from director.kick.queue import KickFailed
 from director.runtime import Runtime
 from director.settings import KickMethod, Settings
+from director.store.format import Snapshot
+from director.store.hold import Hold
 from director.store.snapshot import SnapshotFile, host_commands, restore_users
 from ring import limits
 from ring.commands import Answer
@@ -39,16 +46,23 @@ class Memory:
         self._is_alone = settings.own is None
         self._file: SnapshotFile | None = None
         if settings.snapshot_path is not None:
+            lock = settings.snapshot_path.with_name(f"{settings.snapshot_path.name}.lock")
+            self._hold = Hold(lock)
             hash_name = f"{settings.director_hash.value} {settings.username_hash.text}"
             self._file = SnapshotFile(settings.snapshot_path, hash_name, runtime.log_noted)
 
     async def recall(self) -> None:
         """Tell the node what is known; bounded in time, and never an error."""
-        with trio.move_on_after(limits.RECALL_S) as scope:
-            await self._recall_snapshot()
-            await self._recall_live_users()
-        if scope.cancelled_caught:
-            self._runtime.note("recall_aborted", after_s=limits.RECALL_S)
+        snapshot = await self._load_snapshot()
+        if snapshot is not None and self._is_alone:
+            self._recall_hosts(snapshot)
+        if self._kick is not KickMethod.NONE:
+            with trio.move_on_after(limits.RECALL_S) as scope:
+                await self._recall_live_users()
+            if scope.cancelled_caught:
+                self._runtime.note("recall_aborted", after_s=limits.RECALL_S)
+        if snapshot is not None:
+            await self._recall_users(snapshot)
         self._runtime.settle()
 
     async def run(self) -> None:
@@ -67,33 +81,49 @@ class Memory:
                 )
 
     async def save(self) -> None:
-        """Write the snapshot at the end of life, if that is wanted."""
+        """Write the snapshot at the end of life, if that is wanted, and let go of the file."""
         if self._file is None:
             return
         with trio.move_on_after(limits.SAVE_S) as scope:
-            await self._file.write(self._runtime.node, int(self._runtime.wall()))
+            await self._write(self._file)
         if scope.cancelled_caught:
-            self._runtime.note("snapshot_not_written", reason=f"took over {limits.SAVE_S:g} s")
+            self._runtime.note("snapshot_write_failed", reason=f"took over {limits.SAVE_S:g} s")
+        self._hold.release()
 
     async def _save_regularly(self) -> None:
         assert self._file is not None
         while True:
             await trio.sleep(self._interval_s)
-            await self._file.write(self._runtime.node, int(self._runtime.wall()))
+            await self._write(self._file)
 
-    async def _recall_snapshot(self) -> None:
-        runtime = self._runtime
+    async def _write(self, file: SnapshotFile) -> None:
+        if self._hold.is_held:
+            await file.write(self._runtime.node, int(self._runtime.wall()))
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def _load_snapshot(self) -> Snapshot | None:
+        """Return what our predecessor left, once it is gone."""
         if self._file is None:
-            return
-        snapshot = await self._file.load(int(runtime.wall()), self._expire_s)
-        if snapshot is None:
-            return
-        if self._is_alone:
-            for command in host_commands(snapshot, runtime.node.configured_hosts):
-                runtime.command(_Nobody(), command)
-            runtime.settle()
+            return None
+        try:
+            if not await self._hold.take(limits.SNAPSHOT_HOLD_S):
+                self._runtime.note("snapshot_hold_failed", reason="another process keeps it")
+        except OSError as error:
+            self._runtime.note("snapshot_hold_failed", reason=str(error))
+        return await self._file.load(int(self._runtime.wall()), self._expire_s)
+
+    def _recall_hosts(self, snapshot: Snapshot) -> None:
+        runtime = self._runtime
+        for command in host_commands(snapshot, runtime.node.hosts):
+            runtime.command(_Nobody(), command)
+        runtime.settle()
+
+    async def _recall_users(self, snapshot: Snapshot) -> None:
+        runtime = self._runtime
         count = await restore_users(runtime.node, snapshot, runtime.now)
-        runtime.note("snapshot_recalled", users=count)
+        age_s = int(runtime.wall()) - snapshot.written_at
+        runtime.note("snapshot_recalled", users=count, age_s=age_s)
 
     async def _recall_live_users(self) -> None:
         runtime = self._runtime
@@ -101,7 +131,7 @@ class Memory:
             sessions = await self._list_live()
         except KickFailed as error:
             # Dovecot may well start after us; then nobody is live yet.
-            runtime.note("live_sessions_unknown", reason=str(error))
+            runtime.note("live_session_list_failed", reason=str(error))
             return
         news_count, split_count = await restore_live_users(
             runtime.node, sessions, clock=runtime.now, wall=int(runtime.wall())

@@ -99,9 +99,9 @@ COMMANDS_WAITING_MAX = 1000
 
 # --- start and end of the daemon ----------------------------------------------------------------
 
-RECALL_S = 5.0
-"""From the start until logins are answered, for reading the snapshot and asking login processes who
-is live. Longer: the rest is given up, and users are placed by their hash."""
+RECALL_S = 10.0
+"""From the start until logins are answered, for asking login processes who is live; more than
+IPC_REPLY_TIMEOUT_S, so that one that hangs costs only its own sessions. Longer: that is given up, and users are placed by their hash."""
 
 SAVE_S = 5.0
 """Writing the snapshot at the end. Longer: the last one stays."""
@@ -235,6 +235,10 @@ SNAPSHOT_BYTES_MAX = 1024 * 1024 * 1024
 
 SNAPSHOT_FRAME_BYTES_MAX = 0xFFFF_FFFF
 """One shard of one tag, or the host list; what its length field can say."""
+
+SNAPSHOT_HOLD_S = 5.0
+"""For our predecessor to write its last snapshot and go. Longer: we start without the right to
+write, so that two daemons never overwrite each other's file."""
 
 SNAPSHOT_WRITE_BYTES = 256 * 1024
 """Handed to the writing thread at a time."""

@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
 from director.memory import Memory
 from director.settings import Settings, load_text
+from ring import limits
 from ring.address import parse_ip
 from ring.commands import HostDown, UserMove
 from ring.settings import HostSetting
+from tests.director.kick.fake_anvil import Dovecot24, Session
 from tests.director.rig import Director, make_directors, wait_until
 from tests.director.test_runtime import command
 
@@ -27,6 +30,12 @@ def settings_in(directory: Path, text: str = "") -> Settings:
         f"director_snapshot_path = {directory}/snapshot",
     ]
     return load_text("\n".join([*lines, text]) + "\n", "test")
+
+
+def place(director: Director, name: bytes, ip: str) -> None:
+    runtime = director.runtime
+    columns = [runtime.hash_user(name)], [parse_ip(ip)], [int(runtime.wall())]
+    runtime.node.restore_users(b"", *columns, runtime.now())
 
 
 @asynccontextmanager
@@ -67,7 +76,7 @@ async def test_without_a_file_and_without_dovecot_a_director_starts_empty(tmp_pa
         log = b"".join(director.lines)
 
     assert users_count == 0
-    assert b"live_sessions_unknown" in log
+    assert b"live_session_list_failed" in log
     assert (tmp_path / "snapshot").exists()
 
 
@@ -88,7 +97,95 @@ async def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
     async with life(settings_in(tmp_path)) as (director, _):
         log = b"".join(director.lines)
 
-    assert b"snapshot_set_aside" in log
+    assert b"snapshot_rejected" in log
+
+
+async def test_live_sessions_win_over_the_file(tmp_path: Path) -> None:
+    """Though the file may have been written by a clock that was ahead."""
+    settings = settings_in(tmp_path)
+    dovecot = Dovecot24(tmp_path)
+    async with life(settings) as (director, _):
+        place(director, b"alice", HOSTS[0])
+        place(director, b"bob", HOSTS[0])
+    dovecot.sessions = [Session("alice", HOSTS[1], "alice"), Session("carol", HOSTS[2], "carol")]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(dovecot.run)
+        async with life(settings) as (director, _):
+            found = [await director.find(name) for name in (b"alice", b"bob", b"carol")]
+            log = b"".join(director.lines)
+        nursery.cancel_scope.cancel()
+
+    assert found == [HOSTS[1], HOSTS[0], HOSTS[2]]
+    assert b"live_users_recalled sessions=2 users=2 split=0" in log
+
+
+async def test_without_a_file_live_sessions_are_known(tmp_path: Path) -> None:
+    settings = attrs.evolve(settings_in(tmp_path), snapshot_path=None)
+    dovecot = Dovecot24(tmp_path)
+    dovecot.sessions = [Session("alice", ip, name) for name, ip in zip("abc", HOSTS, strict=True)]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(dovecot.run)
+        async with life(settings) as (director, _):
+            found = [await director.find(name) for name in (b"a", b"b", b"c")]
+        nursery.cancel_scope.cancel()
+
+    assert found == list(HOSTS)
+    assert not (tmp_path / "snapshot").exists()
+
+
+async def test_successor_waits_for_the_last_words_of_its_predecessor(tmp_path: Path) -> None:
+    """Dovecot's master starts the new process before it ends the old one."""
+    settings = settings_in(tmp_path, "director_kick = none\n")
+    old, new = make_directors(1), make_directors(1)
+    predecessor = Memory(old[0].runtime, settings)
+    successor = Memory(new[0].runtime, settings)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(old[0].run)
+        nursery.start_soon(new[0].run)
+        await trio.testing.wait_all_tasks_blocked()
+        await predecessor.recall()
+        async with trio.open_nursery() as beginning:
+            beginning.start_soon(successor.recall)
+            await trio.testing.wait_all_tasks_blocked()
+            place(old[0], b"alice", HOSTS[1])
+            await predecessor.save()
+
+        assert await new[0].find(b"alice") == HOSTS[1]
+
+        await successor.save()
+        nursery.cancel_scope.cancel()
+
+
+async def test_second_daemon_on_one_file_never_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SNAPSHOT_HOLD_S", 0.01)
+    settings = settings_in(tmp_path, "director_kick = none\n")
+    async with life(settings):
+        async with life(settings) as (second, _):
+            assert b"another process keeps it" in b"".join(second.lines)
+
+        assert not (tmp_path / "snapshot").exists()
+
+    assert (tmp_path / "snapshot").exists()
+
+
+async def test_lock_that_cannot_be_made_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "snapshot.lock").mkdir()
+    async with life(settings_in(tmp_path)) as (director, _):
+        assert b"snapshot_hold_failed" in b"".join(director.lines)
+
+    assert not (tmp_path / "snapshot").exists()
+
+
+async def test_stuck_disk_does_not_keep_the_daemon_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SAVE_S", 0.0)
+    async with life(settings_in(tmp_path)) as (director, _):
+        pass
+
+    assert b"snapshot_write_failed reason=" in b"".join(director.lines)
 
 
 @pytest.mark.slow
