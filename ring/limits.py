@@ -100,8 +100,9 @@ COMMANDS_WAITING_MAX = 1000
 # --- start and end of the daemon ----------------------------------------------------------------
 
 RECALL_S = 10.0
-"""From the start until logins are answered, for asking login processes who is live; more than
-IPC_REPLY_TIMEOUT_S, so that one that hangs costs only its own sessions. Longer: that is given up, and users are placed by their hash."""
+"""From the start until logins are answered, for asking login processes who is live. More than
+IPC_REPLY_TIMEOUT_S, so that one that hangs costs only its own sessions. Longer: that is given up,
+and users are placed by the snapshot or by their hash."""
 
 SAVE_S = 5.0
 """Writing the snapshot at the end. Longer: the last one stays."""
