@@ -142,7 +142,8 @@ class Link:
     @property
     def output_bytes(self) -> int:
         """About how much waits to be sent; 0 exactly if `take_output` would return nothing."""
-        return len(self._output) + self._open_bytes() + (self._export is not None)
+        open_bytes = self._open_bytes() if self.has_version else 0
+        return len(self._output) + open_bytes + (self._export is not None)
 
     def _open_bytes(self) -> int:
         if not self._open_users:
@@ -263,7 +264,7 @@ class Link:
         if not self.has_version and type(message) not in (Version, Me, Director):
             self._held.append(message)
             return
-        if self._open_users:
+        if self._open_users and self.has_version:  # users never stand before the greeting
             self._seal()
         self._output += self._encoded(message)
 
