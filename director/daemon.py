@@ -38,6 +38,7 @@ from director.binding import Opened, adopt_listeners, open_listeners
 from director.errors import StartupRefused
 from director.flush import FlushProgram, FlushRunner
 from director.kick.choice import make_kicker
+from director.kick.live import hosts_of
 from director.listeners import Role
 from director.local import LocalSockets
 from director.log import Level, Log
@@ -154,6 +155,7 @@ class Daemon:
             settings.kick,
             settings.base_dir,
             hasher.hash,
+            where=lambda user_hash: hosts_of(self.runtime.node, user_hash),
             is_classic_hash=settings.director_hash is HashKind.MD5,
         )
         self.flushes: FlushRunner | None = None

@@ -12,11 +12,12 @@ backend. So the list of sessions is the truth, and work goes in rounds that all 
 
 A kick that has not ended everything in KICK_TIMEOUT_S fails and says what was in the way.
 
-Which sessions: a name or field kick is about those of the first list, because a client that has
-logged in again since is welcome. A hash kick is about whatever any list shows, because nobody of
-that hash should log in meanwhile; in practice its logins are held back. With `except_ip` it
-looks again for WATCH_S (Dovecot's `proxy_timeout`): a login that was on its way to the wrong
-backend only then becomes visible.
+Which sessions: those of the first list. A client that has logged in again since is welcome, except
+under a kicked hash on a host where the node does not want it (`where`): that login was on its way
+to its backend when the kick came. Such logins become visible only when the backend lets them in,
+so after each hash kick the list is looked at again for WATCH_S, which is Dovecot's `proxy_timeout`,
+and sessions of ours that went astray are ended. Looks are made on whole seconds, so that those of
+many kicks share a list.
 
 anvil's KICK-USER would also end sessions that are not proxied; if the list shows such a session
 under the name, only login processes are told.
@@ -29,9 +30,9 @@ sockets do, and kills the wrong one if a process id is used again).
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -52,6 +53,7 @@ from ring.address import IpAddress, ip_key
 from ring.effects import KickField, KickHash, KickName
 
 K = TypeVar("K", bound=Hashable)
+Where: TypeAlias = Callable[[int], frozenset[IpAddress]]
 
 WATCH_S = 30.0
 _WATCH_TIMES_S = (1.0, 3.0, 7.0, 15.0, WATCH_S)
@@ -59,11 +61,15 @@ _FIRST_WAIT_S, _WAIT_MAX_S = 0.1, 1.0
 
 
 class AnvilKicker:
-    """`base_dir` is Dovecot's, where `anvil` and `srv.*-login` are."""
+    """`base_dir` is Dovecot's, where `anvil` and `srv.*-login` are.
 
-    def __init__(self, base_dir: Path, user_hash: UserHash) -> None:
+    `where` gives the hosts that the users of a hash belong to now, one for each tag at most.
+    """
+
+    def __init__(self, base_dir: Path, user_hash: UserHash, where: Where) -> None:
         self._base_dir = base_dir
         self._user_hash = user_hash
+        self._where = where
         self._queue = KickQueue()
         self._open: list[_OpenKick] = []
         self._watches: dict[int, _Watch] = {}
@@ -118,8 +124,7 @@ class AnvilKicker:
         now = trio.current_time()
         for kick in due:
             kick.settle(now)
-            if kick.is_finished and kick.pending is not None and kick.except_ip is not None:
-                assert isinstance(kick.what, KickHash)
+            if kick.is_finished and not kick.is_watch and isinstance(kick.what, KickHash):
                 self._watches[kick.what.user_hash] = _Watch(kick.what, now)
         self._open = [kick for kick in self._open if not kick.is_finished]
 
@@ -148,7 +153,14 @@ class AnvilKicker:
 
         header = await anvil.dump(sort)
         for kick, sessions in found.items():
-            kick.listed(sessions, header)
+            match kick.what:
+                case KickHash(user_hash=user_hash):
+                    kick.hash_listed(sessions, self._where(user_hash))
+                case KickField(field=field, value=value):
+                    pair = field, value
+                    kick.listed([s for s in sessions if pair in _fields(header, s)])
+                case KickName():
+                    kick.listed(sessions)
 
     async def _tell_anvil(self, anvil: AnvilClient, kicks: list[_OpenKick]) -> None:
         for kick in kicks:
@@ -198,20 +210,25 @@ class _OpenKick:
     def except_ip(self) -> IpAddress | None:
         return self.what.except_ip if isinstance(self.what, KickHash) else None
 
-    def listed(self, sessions: list[LiveSession], header: tuple[bytes, ...]) -> None:
-        """Take what the list showed; `header` names the alternative fields."""
-        if isinstance(self.what, KickField):
-            sessions = [s for s in sessions if self._has_field(s, header)]
-        if not isinstance(self.what, KickHash):
-            if self.guids is None:
-                self.guids = frozenset(session.guid for session in sessions)
-            sessions = [session for session in sessions if session.guid in self.guids]
-        self.sessions = sessions
+    @property
+    def is_watch(self) -> bool:
+        return self.pending is None
 
-    def _has_field(self, session: LiveSession, header: tuple[bytes, ...]) -> bool:
-        assert isinstance(self.what, KickField)
-        pairs = zip(header, session.alternatives, strict=False)
-        return (self.what.field, self.what.value) in pairs
+    def listed(self, sessions: list[LiveSession]) -> None:
+        """Take what a list showed."""
+        if self.guids is None:
+            self.guids = frozenset(session.guid for session in sessions)
+        self.sessions = [session for session in sessions if session.guid in self.guids]
+
+    def hash_listed(self, sessions: list[LiveSession], hosts: frozenset[IpAddress]) -> None:
+        """Take what a list showed, while the users of the hash belong to `hosts`."""
+        if self.is_watch:
+            is_known = bool(hosts)  # a user whom nobody knows any more may be anywhere
+            self.sessions = [s for s in sessions if is_known and s.is_ours and s.ip not in hosts]
+            return
+        if self.guids is None:
+            self.guids = frozenset(session.guid for session in sessions)
+        self.sessions = [s for s in sessions if s.guid in self.guids or s.ip not in hosts]
 
     def anvil_commands(self) -> list[tuple[bytes, ...]]:
         """Return what ends the listed sessions if anvil does what it says."""
@@ -220,7 +237,7 @@ class _OpenKick:
                 return [] if self.has_local else [(b"KICK-USER", user)]
             case KickField(field=field, value=value):
                 return [(b"KICK-ALT-USER", field, value)]
-            case KickHash(user_hash=user_hash, except_ip=None):
+            case KickHash(user_hash=user_hash, except_ip=None) if not self.is_watch:
                 return [(b"KICK-ALT-USER", HASH_FIELD, b"%d" % user_hash)]
             case KickHash(user_hash=user_hash):
                 ips = {session.ip for session in self.sessions if session.is_ours}
@@ -259,12 +276,16 @@ class _Watch:
 
     @property
     def look_at(self) -> float:
-        return self.since + _WATCH_TIMES_S[self.looks_count]
+        return math.ceil(self.since + _WATCH_TIMES_S[self.looks_count])
 
     def advance(self) -> bool:
         """Whether there is another look after this one."""
         self.looks_count += 1
         return self.looks_count < len(_WATCH_TIMES_S)
+
+
+def _fields(header: tuple[bytes, ...], session: LiveSession) -> Iterable[tuple[bytes, bytes]]:
+    return zip(header, session.alternatives, strict=False)
 
 
 def _index(pairs: Iterable[tuple[K, _OpenKick]]) -> dict[K, list[_OpenKick]]:

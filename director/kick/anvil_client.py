@@ -36,6 +36,10 @@ _PERMISSION_HINT = (
     "; give the director's user access with"
     " service anvil { unix_listener anvil { mode = 0660 group = ... } } and restart Dovecot"
 )
+_ROOT_HINT = (
+    "; only root may use it, so either run the director as root, or give login services"
+    " restart_request_count = unlimited, or use Dovecot 2.4.5"
+)
 
 
 class AnvilClient:
@@ -133,7 +137,7 @@ async def end_session(base_dir: Path, session: LiveSession) -> None:
     except trio.TooSlowError:
         raise KickFailed(f"{path} did not answer in time") from None
     except PermissionError as error:
-        raise KickFailed(f"{error.strerror} (only root may use it)") from error
+        raise KickFailed(f"{error.strerror} {_ROOT_HINT}") from error
     except (OSError, trio.BrokenResourceError, LimitExceeded) as error:
         raise KickFailed(f"{path}: {error}") from error
     if not lines or not _ADMIN_GREETING.fullmatch(lines[0]):

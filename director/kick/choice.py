@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from director.kick.anvil import AnvilKicker
+from director.kick.anvil import AnvilKicker, Where
 from director.kick.anvil_client import anvil_connection
 from director.kick.ipc import IpcKicker
 from director.kick.listing import UserHash
@@ -48,11 +48,16 @@ async def detect(base_dir: Path) -> KickMethod:
 
 
 def make_kicker(
-    method: KickMethod, base_dir: Path, user_hash: UserHash, *, is_classic_hash: bool
+    method: KickMethod,
+    base_dir: Path,
+    user_hash: UserHash,
+    *,
+    where: Where,
+    is_classic_hash: bool,
 ) -> Kicker:
-    """Return who performs kicks if `director_kick` is `method`."""
+    """Return who performs kicks if `director_kick` is `method`; for `where` see `AnvilKicker`."""
     ipc = IpcKicker(base_dir / "ipc", user_hash, is_classic_hash=is_classic_hash)
-    anvil = AnvilKicker(base_dir, user_hash)
+    anvil = AnvilKicker(base_dir, user_hash, where)
     match method:
         case KickMethod.IPC:
             return ipc

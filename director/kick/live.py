@@ -31,6 +31,7 @@ from ring.address import IpAddress, ip_key
 from ring.effects import Noted
 from ring.hosts import MailHosts
 from ring.node import RingNode
+from ring.users import ABSENT
 
 
 @attrs.frozen(kw_only=True)
@@ -107,6 +108,13 @@ async def restore_live_users(
             news_count += node.restore_users(users.tag, hashes, ips, [wall] * len(hashes), clock())
             await trio.lowlevel.checkpoint()
     return news_count, split_count
+
+
+def hosts_of(node: RingNode, user_hash: int) -> frozenset[IpAddress]:
+    """Return the hosts that the users of a hash belong to now, one for each tag at most."""
+    found = (pool.table.find(user_hash) for pool in node.pools.values())
+    hosts = (node.hosts.by_number[packed & 0xFFFF] for packed in found if packed != ABSENT)
+    return frozenset(host.ip for host in hosts if host is not None)
 
 
 async def poll_live_users(

@@ -44,7 +44,7 @@ class World:
     there: str
 
     def kicker(self) -> AnvilKicker:
-        return AnvilKicker(self.base_dir, HASHER.hash)
+        return AnvilKicker(self.base_dir, HASHER.hash, lambda user_hash: frozenset())
 
     def alive(self, sessions: list[ImapSession]) -> list[str]:
         return [session.user for session in sessions if session.is_open()]

@@ -13,17 +13,29 @@ import trio.testing
 
 from director.kick.anvil import WATCH_S, AnvilKicker
 from ring import limits
+from ring.address import IpAddress, parse_ip
 from ring.effects import KickField, KickHash, KickName
 from tests.director.kick.fake_anvil import HASHER, HERE, THERE, Dovecot24, Session
 from tests.director.kick.scripted import KickBench, bound, kicking
 
 
+def nowhere(user_hash: int) -> frozenset[IpAddress]:
+    return frozenset()
+
+
 @asynccontextmanager
-async def kicker_and_dovecot(path: Path, *pids: int) -> AsyncIterator[tuple[KickBench, Dovecot24]]:
+async def kicker_and_dovecot(
+    path: Path, *pids: int, table: dict[int, str] | None = None
+) -> AsyncIterator[tuple[KickBench, Dovecot24]]:
+    """`table` is where the node has its users: nobody unless given."""
     dovecot = Dovecot24(path)
+
+    def where(user_hash: int) -> frozenset[IpAddress]:
+        return frozenset(map(parse_ip, [table[user_hash]] if table and user_hash in table else []))
+
     async with trio.open_nursery() as nursery:
         await nursery.start(dovecot.run, *pids)
-        async with kicking(AnvilKicker(path, HASHER.hash)) as bench:
+        async with kicking(AnvilKicker(path, HASHER.hash, where)) as bench:
             yield bench, dovecot
         nursery.cancel_scope.cancel()
 
@@ -135,35 +147,81 @@ async def test_conflict_names_each_other_host(
         ]
 
 
+@pytest.mark.parametrize("is_conflict", [False, True])
 async def test_login_on_its_way_to_the_wrong_host_is_ended_when_it_shows(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, is_conflict: bool
 ) -> None:
-    async with kicker_and_dovecot(tmp_path) as (bench, dovecot):
-        assert await bench.end_of(elsewhere("u1", HERE)) is None
+    table = {HASHER.hash(b"u1"): HERE}
+    async with kicker_and_dovecot(tmp_path, table=table) as (bench, dovecot):
+        assert await bench.end_of(elsewhere("u1", HERE) if is_conflict else every("u1")) is None
 
         await trio.sleep(10)
+        dovecot.sessions = [
+            Session("u1", HERE, "u1"),
+            Session("u1", THERE, "u1"),
+            Session("u1", THERE),  # the passdb named its host: not our business
+        ]
+        await trio.sleep(WATCH_S)
+
+        assert [(s.ip, s.destination_user) for s in dovecot.alive()] == [
+            (HERE, "u1"),
+            (THERE, None),
+        ]
+
+        dovecot.sessions = [Session("u1", THERE, "u1")]
+        await trio.sleep(WATCH_S)
+
+        assert [s.ip for s in dovecot.alive()] == [THERE]  # not watched for ever
+
+
+async def test_hash_kick_does_not_fight_clients_that_come_back_to_the_right_host(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    table = {HASHER.hash(b"u1"): HERE}
+    async with kicker_and_dovecot(tmp_path, 100, table=table) as (bench, dovecot):
+        dovecot.lag = 1
         dovecot.sessions = [Session("u1", HERE, "u1"), Session("u1", THERE, "u1")]
+        bench.kick(every("u1"))
+        while len(dovecot.alive()) == 2:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        dovecot.sessions += [Session("u1", HERE, "u1"), Session("u1", THERE, "u1")]
+
+        assert await bench.ended(1) == [None]
+
         await trio.sleep(WATCH_S)
 
         assert [s.ip for s in dovecot.alive()] == [HERE]
 
-        dovecot.sessions = [Session("u1", THERE, "u1")]
-        await trio.sleep(WATCH_S)
 
-        assert [s.ip for s in dovecot.alive()] == [THERE]  # moved since, for all we know
-
-
-async def test_next_kick_of_the_hash_ends_the_watch_for_the_last(
+async def test_watch_follows_the_user_to_the_next_host(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with kicker_and_dovecot(tmp_path) as (bench, dovecot):
+    table = {HASHER.hash(b"u1"): HERE}
+    async with kicker_and_dovecot(tmp_path, table=table) as (bench, dovecot):
         assert await bench.end_of(elsewhere("u1", HERE)) is None
-        assert await bench.end_of(every("u1")) is None
 
+        table[HASHER.hash(b"u1")] = THERE
         dovecot.sessions = [Session("u1", THERE, "u1")]
+        await trio.sleep(WATCH_S / 2)
+
+        assert users(dovecot) == ["u1"]
+
+        table.clear()  # expired: nobody knows any more where it belongs
         await trio.sleep(WATCH_S)
 
         assert users(dovecot) == ["u1"]
+
+
+async def test_looks_of_many_kicks_share_lists(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with kicker_and_dovecot(tmp_path) as (bench, dovecot):
+        for n in range(20):
+            assert await bench.end_of(every(f"u{n}")) is None
+        count = dovecot.commands.count("CONNECT-DUMP")
+        await trio.sleep(WATCH_S + 2)
+
+        assert dovecot.commands.count("CONNECT-DUMP") - count <= 10
 
 
 async def test_name_kick_spares_sessions_that_are_not_proxied(
@@ -234,7 +292,7 @@ async def test_kicks_share_a_list(tmp_path: Path, autojump_clock: trio.testing.M
 async def test_missing_silent_or_strange_anvil_fails_the_kick(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with kicking(AnvilKicker(tmp_path, HASHER.hash)) as bench:
+    async with kicking(AnvilKicker(tmp_path, HASHER.hash, nowhere)) as bench:
         assert "No such file or directory" in str(await bench.end_of(every("u1")))
 
     async with kicker_and_dovecot(tmp_path) as (bench, dovecot):
@@ -254,7 +312,7 @@ async def test_forbidden_anvil_says_what_to_change(
     listener = bound(tmp_path / "anvil")
     (tmp_path / "anvil").unlink()
     (tmp_path / "anvil").symlink_to("anvil")  # even root is refused
-    async with listener, kicking(AnvilKicker(tmp_path, HASHER.hash)) as bench:
+    async with listener, kicking(AnvilKicker(tmp_path, HASHER.hash, nowhere)) as bench:
         assert "symbolic links" in str(await bench.end_of(every("u1")))
 
 
@@ -277,7 +335,7 @@ async def test_end_of_the_daemon_answers_every_kick(
     dovecot = Dovecot24(tmp_path)
     dovecot.is_deaf = True
     dovecot.sessions = [Session("u1", HERE, "u1")]
-    kicker = AnvilKicker(tmp_path, HASHER.hash)
+    kicker = AnvilKicker(tmp_path, HASHER.hash, nowhere)
     bench = KickBench(kicker)
     async with trio.open_nursery() as nursery:
         await nursery.start(dovecot.run)

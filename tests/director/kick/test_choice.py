@@ -11,6 +11,7 @@ import trio.testing
 from director.kick.choice import AutoKicker, NoKicker, detect, make_kicker
 from director.kick.queue import KickDone, KickFailed, KickTarget
 from director.settings import KickMethod
+from ring.address import IpAddress
 from ring.effects import KickName
 from tests.director.kick.fake_anvil import HASHER, HERE, Dovecot24, Session
 from tests.director.kick.scripted import KickBench, bound, kicking, serving
@@ -45,6 +46,10 @@ async def test_neither_says_what_was_tried(tmp_path: Path) -> None:
     async with serving(tmp_path / "anvil", anvil_of_23):
         with pytest.raises(KickFailed, match=r"neither ipc nor anvil .*ipc.*not the anvil of"):
             await detect(tmp_path)
+
+
+def nowhere(user_hash: int) -> frozenset[IpAddress]:
+    return frozenset()
 
 
 class RecordingKicker:
@@ -98,7 +103,9 @@ async def test_real_kickers_behind_auto(
 ) -> None:
     dovecot = Dovecot24(tmp_path)
     dovecot.sessions = [Session("u1", HERE, "u1")]
-    kicker = make_kicker(KickMethod.AUTO, tmp_path, HASHER.hash, is_classic_hash=True)
+    kicker = make_kicker(
+        KickMethod.AUTO, tmp_path, HASHER.hash, where=nowhere, is_classic_hash=True
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(dovecot.run)
         async with kicking(kicker) as bench:
@@ -110,13 +117,15 @@ async def test_real_kickers_behind_auto(
 
 async def test_forced_method_is_not_probed(tmp_path: Path) -> None:
     for method in (KickMethod.IPC, KickMethod.ANVIL):
-        kicker = make_kicker(method, tmp_path, HASHER.hash, is_classic_hash=True)
+        kicker = make_kicker(method, tmp_path, HASHER.hash, where=nowhere, is_classic_hash=True)
         async with kicking(kicker) as bench:
             assert f"{tmp_path}/{method.value}" in str(await bench.end_of(KickName(b"u1")))
 
 
 async def test_none_is_success_in_a_later_turn(tmp_path: Path) -> None:
-    kicker = make_kicker(KickMethod.NONE, tmp_path, HASHER.hash, is_classic_hash=True)
+    kicker = make_kicker(
+        KickMethod.NONE, tmp_path, HASHER.hash, where=nowhere, is_classic_hash=True
+    )
     assert isinstance(kicker, NoKicker)
     async with kicking(kicker) as bench:
         bench.kick(KickName(b"u1"))

@@ -10,7 +10,13 @@ import trio
 import trio.testing
 
 from director.kick.listing import LiveSession
-from director.kick.live import live_sessions, live_users, poll_live_users, restore_live_users
+from director.kick.live import (
+    hosts_of,
+    live_sessions,
+    live_users,
+    poll_live_users,
+    restore_live_users,
+)
 from director.kick.queue import KickFailed
 from director.settings import KickMethod
 from ring import limits
@@ -136,6 +142,16 @@ async def test_restarted_node_leaves_live_users_where_they_are() -> None:
         host = ring_node.lookup("token", session.user_hash, b"", 1.0)
         assert host is not None
         assert host.ip == session.ip
+
+
+async def test_hosts_of_a_hash_are_those_of_every_tag() -> None:
+    ring_node = node()
+    number = HASHER.hash(b"u1")
+    for tag, ip in ((b"", HERE), (b"gold", GOLD)):
+        ring_node.restore_users(tag, [number], [ipaddress.ip_address(ip)], [WALL], 0.0)
+
+    assert {str(ip) for ip in hosts_of(ring_node, number)} == {HERE, GOLD}
+    assert hosts_of(ring_node, number + 1) == frozenset()
 
 
 async def test_polling_refreshes_each_live_user_once_and_survives_errors(
