@@ -19,7 +19,7 @@ from director.cli.environment import Environment
 from director.cli.failures import Messages, UsageWrong
 from director.cli.options import Arguments
 from director.cli.tables import Table
-from ring.address import IpAddress, ip_key, parse_ip
+from ring.address import ip_key, ip_text, parse_ip
 from ring.errors import ValueRefused
 
 NUMBER_MAX = 0xFFFFFFFF
@@ -75,10 +75,10 @@ class Call:
         self.messages.error(text)
         self.status = status
 
-    def resolve(self, host: str) -> list[IpAddress]:
-        """Return all addresses of a host; none, and an error said, if it has none."""
+    def resolve(self, host: str) -> list[str]:
+        """Return all addresses of a host as text; none, and an error said, if it has none."""
         try:
-            return [parse_ip(host)]
+            return [ip_text(parse_ip(host))]
         except ValueRefused:
             pass
         try:
@@ -87,16 +87,16 @@ class Call:
             reason = error.strerror if isinstance(error, socket.gaierror) else str(error)
             self.failed(f"gethostname({host}) failed: {reason}", os.EX_TEMPFAIL)
             return []
-        addresses = {parse_ip(str(address[0])) for _, _, _, _, address in found}
-        return sorted(addresses, key=ip_key)
+        addresses = {parse_ip(str(place[0]).partition("%")[0]) for _, _, _, _, place in found}
+        return [ip_text(ip) for ip in sorted(addresses, key=ip_key)]
 
     def ask_per_address(
-        self, client: AdminClient, name: bytes, fields: Iterable[tuple[IpAddress, Sequence[bytes]]]
-    ) -> list[tuple[IpAddress, str]]:
+        self, client: AdminClient, name: bytes, fields: Iterable[tuple[str, Sequence[bytes]]]
+    ) -> list[tuple[str, str]]:
         """Send one command for each address, all at once, and return the reply to each."""
         commands = list(fields)
         client.send(*((name, *arguments) for _, arguments in commands))
-        replies: list[tuple[IpAddress, str]] = []
+        replies: list[tuple[str, str]] = []
         try:
             for ip, _ in commands:
                 replies.append((ip, text(client.line())))

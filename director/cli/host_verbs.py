@@ -14,7 +14,6 @@ from director.cli.call import Call, format_time, parse_number, parse_time, text
 from director.cli.failures import UsageWrong
 from director.cli.progress import show_progress
 from director.cli.tables import Column
-from ring.address import IpAddress
 from ring.codec import tabs
 
 STATUS_COLUMNS = (
@@ -86,7 +85,7 @@ def _set_weight(
         host, _, tag = host.partition("@")
     at_tag = b"@" + tabs.escape(os.fsencode(tag)) if tag else b""
     more = [] if weight is None else [str(parse_number(weight)).encode()]
-    commands = ((ip, [str(ip).encode() + at_tag, *more]) for ip in call.resolve(host))
+    commands = ((ip, [ip.encode() + at_tag, *more]) for ip in call.resolve(host))
     for ip, reply in call.ask_per_address(client, name, commands):
         if reply == "OK":
             call.messages.info(f"{ip}: OK")
@@ -114,7 +113,7 @@ def remove(call: Call) -> None:
 def _tell_host(call: Call, name: bytes, success: str) -> None:
     host = call.required("host")
     client = call.connect()
-    commands = ((ip, [str(ip).encode()]) for ip in call.resolve(host))
+    commands = ((ip, [ip.encode()]) for ip in call.resolve(host))
     for ip, reply in call.ask_per_address(client, name, commands):
         if reply == "OK":
             call.messages.info(f"{ip}: {success}")
@@ -128,12 +127,8 @@ def flush(call: Call) -> None:
     """`flush`: move a host's users to where they belong now, or with -F forget them."""
     host = call.required("host")
     client = call.connect()
-    if host == "all":
-        commands = [_flush_command(call, b"")]
-        addresses: list[IpAddress | None] = [None]
-    else:
-        addresses = list(call.resolve(host))
-        commands = [_flush_command(call, str(ip).encode()) for ip in addresses]
+    addresses: list[str | None] = [None] if host == "all" else [*call.resolve(host)]
+    commands = [_flush_command(call, (ip or "").encode()) for ip in addresses]
     client.send(*commands)
     try:
         for ip in addresses:
@@ -154,7 +149,7 @@ def _flush_command(call: Call, ip: bytes) -> list[bytes]:
     return [b"HOST-RESET-USERS", ip] if ip else [b"HOST-RESET-USERS"]
 
 
-def _say_flushed(call: Call, ip: IpAddress | None, reply: str) -> None:
+def _say_flushed(call: Call, ip: str | None, reply: str) -> None:
     if ip is None:
         if reply == "OK":
             call.messages.info("flushed")

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 
 from director.cli.admin_client import AdminClient, Disconnected
-from director.cli.call import Call, text
+from director.cli.call import Call, parse_number, text
 from director.cli.failures import Fatal
-from ring.address import IpAddress
 
 PROGRESS_PERIOD_S = 1.0
 """Between two counts of a flush; a flush that takes less is not counted at all."""
@@ -26,7 +25,7 @@ CLEAR_SCREEN = "\x1b[H\x1b[2J"
 CLEAR_LINE = "\r\x1b[K"
 
 
-def show_progress(call: Call, client: AdminClient, ip: IpAddress | None) -> None:
+def show_progress(call: Call, client: AdminClient, ip: str | None) -> None:
     """Say on stderr how many users a host (None: all hosts) still has, until the reply is there.
 
     The counts come over a connection of their own: one connection answers one command at a time.
@@ -45,28 +44,30 @@ def show_progress(call: Call, client: AdminClient, ip: IpAddress | None) -> None
         now_shown = f"{ip or 'all'}: {count} users left"
         if now_shown != shown:
             shown = now_shown
-            print(CLEAR_LINE + shown if is_terminal else shown, end="", file=sys.stderr)
-            print("" if is_terminal else "\n", end="", file=sys.stderr, flush=True)
+            sys.stderr.write(CLEAR_LINE + shown if is_terminal else shown + "\n")
+            sys.stderr.flush()
     if shown and is_terminal:
-        print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
+        sys.stderr.write(CLEAR_LINE)
 
 
-def _count_users(client: AdminClient, ip: IpAddress | None) -> int:
+def _count_users(client: AdminClient, ip: str | None) -> int:
     client.send((b"HOST-LIST",))
-    counts = {text(fields[0]): int(fields[2]) for fields in client.rows() if len(fields) >= 6}
-    return sum(counts.values()) if ip is None else counts.get(str(ip), 0)
+    rows = [[text(field) for field in fields] for fields in client.rows() if len(fields) >= 6]
+    return sum(parse_number(row[2]) or 0 for row in rows if ip in (None, row[0]))
 
 
 def watch(call: Call, show: Callable[[Call], None]) -> None:
     """Clear the terminal and `show` again and again, until interrupted or something is wrong."""
     try:
-        while call.status == os.EX_OK:
+        while True:
             print(CLEAR_SCREEN, end="", flush=True)
             show(call)
             call.close()
             call.table.finish()
             sys.stdout.flush()
             call.table = call.make_table()
+            if call.status != os.EX_OK:
+                return
             time.sleep(WATCH_PERIOD_S)
     except KeyboardInterrupt:
         print()

@@ -8,7 +8,7 @@ from director.cli.admin_client import Disconnected
 from director.cli.call import Call, format_time, parse_number, parse_time, text
 from director.cli.failures import UsageWrong
 from director.cli.tables import Column
-from ring.address import parse_ip
+from ring.address import ip_text, parse_ip
 from ring.errors import ValueRefused
 
 STATUS_COLUMNS = (
@@ -51,7 +51,7 @@ def _tell_ring(call: Call, name: bytes) -> str | None:
     port = call.arguments.get("port")
     client = call.connect()
     try:
-        fields = [str(parse_ip(address)).encode()]
+        fields = [ip_text(parse_ip(address)).encode()]
     except ValueRefused as error:
         raise UsageWrong(str(error)) from None
     if port is not None:

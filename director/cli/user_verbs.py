@@ -62,6 +62,25 @@ def show_user(call: Call, client: AdminClient, user: str) -> None:
         call.table.row([current, format_time(expires_at), hashed, initial])
     else:
         call.table.row(["n/a", "-1", hashed, initial])
+    if call.messages.is_verbose:
+        _say_state(call, client, user, tag)
+
+
+def _say_state(call: Call, client: AdminClient, user: str, tag: str) -> None:
+    """Tell of a move or a weak round; a Dovecot director does not know and hangs up."""
+    client.send((b"USER-STATUS", tabs.escape(os.fsencode(user)), tabs.escape(os.fsencode(tag))))
+    try:
+        fields = tabs.split(client.line())
+    except Disconnected:
+        return
+    if len(fields) != 2 or fields[0] == b"ERROR":
+        return
+    stage, weak = map(text, fields)
+    facts = [f"move {stage}"] if stage != "none" else []
+    if weak:
+        facts.append(weak)
+    if facts:
+        call.messages.info(f"{user}: {', '.join(facts)}")
 
 
 def map_users(call: Call) -> None:
@@ -85,11 +104,12 @@ def map_users(call: Call) -> None:
 
 
 def _show_names(call: Call, digits: str) -> None:
+    names = _names_by_hash(call)
     user_hash = parse_number(digits)
     if user_hash is None:
         raise Fatal(f"Invalid username hash: {digits}", os.EX_TEMPFAIL)
     call.table.begin(NAME_COLUMNS)
-    for name in _names_by_hash(call).get(user_hash, ()):
+    for name in names.get(user_hash, ()):
         call.table.row([name])
 
 
@@ -100,7 +120,7 @@ def _show_map(call: Call, client: AdminClient, host: str | None) -> None:
         if not addresses:
             return
         if len(addresses) == 1:
-            fields.append(str(addresses[0]).encode())
+            fields.append(addresses[0].encode())
     names = _names_by_hash(call)
     client.send(fields)
     call.table.begin(MAP_COLUMNS)
@@ -174,13 +194,13 @@ def move(call: Call) -> None:
     addresses = call.resolve(host)
     if addresses:
         ip = addresses[0]
-        client.send((b"USER-MOVE", str(user_hash).encode(), str(ip).encode()))
+        client.send((b"USER-MOVE", str(user_hash).encode(), ip.encode()))
         try:
             reply = text(client.line())
         except Disconnected as error:
             call.disconnected(error)
         else:
-            _say_moved(call, user_hash, str(ip), reply)
+            _say_moved(call, user_hash, ip, reply)
 
 
 def _say_moved(call: Call, user_hash: int, ip: str, reply: str) -> None:

@@ -47,8 +47,8 @@ def _read_names(unix: socket.socket) -> Iterator[bytes]:
             raise UserListFailed(f"a line of more than {LINE_BYTES_MAX} bytes")
         for line in lines:
             fields = tabs.split(line)
-            if fields[:2] == [b"LIST", b"1"] and len(fields) > 2:
-                yield fields[2]
+            if fields[:2] == [b"LIST", b"1"]:
+                yield from fields[2:3]
             elif fields[:2] == [b"DONE", b"1"]:
                 if b"fail" in fields[2:]:
                     raise UserListFailed("User listing returned failure")

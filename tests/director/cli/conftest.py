@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-import attrs
 import pytest
 
 from director.cli import administration
-
-
-@attrs.frozen
-class Outcome:
-    status: int | None
-    stdout: str
-    stderr: str
-
+from tests.director.cli.outcome import Outcome
 
 Director: TypeAlias = Callable[..., Outcome]
 

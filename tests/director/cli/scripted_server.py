@@ -17,15 +17,24 @@ HANDSHAKE = b"VERSION\tdirector-doveadm\t1\t0\n"
 
 
 class ScriptedServer:
-    """`replies` maps a command's name to the whole reply; a reply of b"" closes the connection."""
+    """`replies` maps a command's name to the whole reply; a reply of b"" closes the connection.
+
+    A command without one is answered OK. `is_closing`: every connection ends with its first reply.
+    """
 
     def __init__(
-        self, directory: Path, replies: Mapping[bytes, bytes], *, greeting: bytes = HANDSHAKE
+        self,
+        directory: Path,
+        replies: Mapping[bytes, bytes],
+        *,
+        greeting: bytes = HANDSHAKE,
+        is_closing: bool = False,
     ) -> None:
         self.path = directory / "director-admin"
         self.received: list[bytes] = []
         self._replies = replies
         self._greeting = greeting
+        self._is_closing = is_closing
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
         self._listener.listen(8)
@@ -69,3 +78,5 @@ class ScriptedServer:
                 elif not reply:
                     return
                 connection.sendall(reply)
+                if self._is_closing and reply:
+                    return

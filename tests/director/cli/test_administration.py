@@ -8,7 +8,8 @@ import pytest
 
 from director.cli.administration import help_of, usage_of
 from director.cli.verbs import BY_WORDS
-from tests.director.cli.conftest import Director, Outcome
+from tests.director.cli.conftest import Director
+from tests.director.cli.outcome import Outcome
 from tests.director.cli.scripted_server import ScriptedServer
 
 HOSTS = b"1.2.3.4\t100\t5\tt1\tU\t0\n5.6.7.8\t1\t2\t\tD\t1700000000\n\n"
