@@ -123,6 +123,19 @@ AUTH_LINE_BYTES_MAX = 16384
 ADMIN_LINE_BYTES_MAX = 1024
 """A line on director-admin (doveadm-director.md section 1.1). Longer: the connection is closed."""
 
+ADMINISTRATORS_MAX = 256
+"""Connections on director-admin. More: the one that has been idle longest is closed, so that
+forgotten ones of a monitoring script cannot lock an administrator out."""
+
+ADMIN_INPUT_BYTES_MAX = 64 * 1024
+"""Lines of one administrator that wait for an answer to an earlier one. More: we stop reading."""
+
+ADMIN_STEPS_MAX = 64
+"""Answers or pieces of a list made for one administrator before others have their turn."""
+
+ADMIN_STUCK_S = 60.0
+"""An administrator who has not read a byte of a waiting reply for so long is hung up."""
+
 NOTIFY_LINE_BYTES_MAX = 1024
 """A line on proxy-notify. Longer: that line is dropped, the reader goes on."""
 
