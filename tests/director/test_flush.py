@@ -57,6 +57,7 @@ class Bench:
         return self.results.pop(0)
 
     def texts(self) -> list[object]:
+        assert all(note.kind == "flush_program_failed" for note in self.notes)
         return [dict(note.fields)["text"] for note in self.notes]
 
     def _finished(self, is_success: bool) -> None:

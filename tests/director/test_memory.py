@@ -116,6 +116,7 @@ async def test_live_sessions_win_over_the_file(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
     assert found == [HOSTS[1], HOSTS[0], HOSTS[2]]
+    assert b"snapshot_recalled users=1" in log
     assert b"live_users_recalled sessions=2 users=2 split=0" in log
 
 
@@ -131,6 +132,23 @@ async def test_without_a_file_live_sessions_are_known(tmp_path: Path) -> None:
 
     assert found == list(HOSTS)
     assert not (tmp_path / "snapshot").exists()
+
+
+async def test_login_processes_that_take_too_long_do_not_stop_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RECALL_S", 0.02)
+    settings = settings_in(tmp_path)
+    async with life(settings) as (director, _):
+        place(director, b"alice", HOSTS[1])
+    dovecot = Dovecot24(tmp_path)
+    dovecot.is_anvil_silent = True
+    async with trio.open_nursery() as nursery:
+        await nursery.start(dovecot.run)
+        async with life(settings) as (director, _):
+            assert await director.find(b"alice") == HOSTS[1]
+            assert b"recall_aborted" in b"".join(director.lines)
+        nursery.cancel_scope.cancel()
 
 
 async def test_successor_waits_for_the_last_words_of_its_predecessor(tmp_path: Path) -> None:

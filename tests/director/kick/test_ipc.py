@@ -289,29 +289,6 @@ async def test_hanging_process_costs_the_kick_little_time_and_the_others_obey(
         assert await bench.end_of(KickName(b"u1")) is None
 
 
-async def test_kicks_over_the_limit_fail_later_not_inside_the_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "KICKS_WAITING_MAX", 2)
-    bench = KickBench(IpcKicker(tmp_path / "ipc", HASHER.hash, is_classic_hash=True))
-    for _ in range(3):
-        bench.kick(KickName(b"u1"))
-
-    assert bench.ends == []
-    assert await bench.ended(1) == ["more than 2 kicks are waiting"]
-
-
-async def test_kick_that_waited_too_long_is_not_sent(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    kicker = IpcKicker(tmp_path / "ipc", HASHER.hash, is_classic_hash=True)
-    bench = KickBench(kicker)
-    bench.kick(KickName(b"u1"))
-    await trio.sleep(limits.KICK_TIMEOUT_S)
-    async with kicking(kicker):
-        assert await bench.ended(1) == ["waited too long for Dovecot"]
-
-
 async def test_end_of_the_daemon_answers_every_kick(tmp_path: Path) -> None:
     ipc = Ipc()
     ipc.is_hanging = True
