@@ -117,7 +117,8 @@ def world(request: pytest.FixtureRequest) -> Generator[World]:
         command = ["chroot", str(chroot), "/usr/sbin/dovecot", "-F", "-c", f"{inside}/dovecot.conf"]
         program = Program(command, log=directory / "output")
         stack.callback(program.kill)
-        wait_until((directory / "run" / "anvil").exists, 30, "start of Dovecot 2.4")
+        log = directory / "log"
+        wait_until(lambda: "starting up" in log.read_text(), 30, "start of Dovecot 2.4")
         yield World(proxy_ip=ip, base_dir=directory / "run", here=here, there=there)
 
 
