@@ -47,6 +47,7 @@ from director.memory import Memory
 from director.peers import Peers
 from director.pollset import PollSet
 from director.runtime import Performers, Runtime
+from director.sessions.admin import AdminDesk
 from director.sessions.directory import Roster, Surroundings
 from director.settings import LogFormat, ProxyRefresh, Settings
 from director.systemd import Notifier, inherited_listeners
@@ -149,7 +150,14 @@ class Daemon:
             roster=Roster(settings.client_limit),
             master_user_separator=settings.master_user_separator,
         )
-        self.local = LocalSockets(surroundings, settings)
+        desk = AdminDesk(
+            poll_set=self.poll_set,
+            office=self.runtime,
+            wall=self.runtime.wall,
+            user_expire_s=settings.user_expire_s,
+        )
+        self._roster = surroundings.roster
+        self.local = LocalSockets(surroundings, desk, settings)
         self.peers = Peers(self.runtime, settings.own.ip if settings.own else None)
         self.kicker = make_kicker(
             settings.kick,
@@ -195,7 +203,7 @@ class Daemon:
         for item in self._opened:
             if item.listener.role is Role.RING:
                 ring_sockets.append(item.take_socket())
-            elif item.listener.role is not Role.ADMIN:
+            else:
                 self.local.serve(item)
         nursery.start_soon(self.peers.run, ring_sockets)
         nursery.start_soon(self.poll_set.run)
@@ -267,6 +275,7 @@ class Daemon:
         self.settings = attrs.evolve(self.settings, **live)
         self.log.configure(self._form.format_line(self.settings), self._form.level_min)
         self.runtime.proxy_refresh_s = proxy_refresh_s(self.settings, self._opened)
+        self._roster.sessions_max = self.settings.client_limit
         self.runtime.note("configuration_reloaded", changed=" ".join(sorted(live)))
         if late := changed - LIVE_SETTINGS:
             self.runtime.note("restart_needed", settings=" ".join(sorted(late)))

@@ -2,6 +2,7 @@
 
     login, authreply   lines of auth that begin with OK get a host
     userdb             lines of auth that begin with PASS do
+    admin              commands and questions of administrators
     notify             user names that are still logged in
 
 One `HostFields` per listener and one `Roster` for all, so that `client_limit` counts every session.
@@ -11,11 +12,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import assert_never
+
+import attrs
 
 from director.binding import Opened
 from director.listeners import ListenerKind, Role
+from director.sessions.admin import AdminDesk
 from director.sessions.authreply import AuthReply
-from director.sessions.directory import Surroundings
+from director.sessions.directory import Roster, Surroundings
 from director.sessions.listener import SessionListener
 from director.sessions.notify import NotifyFifo, NotifyStream
 from director.sessions.relay import Relay
@@ -24,22 +29,24 @@ from director.settings import Settings
 
 
 class LocalSockets:
-    def __init__(self, surroundings: Surroundings, settings: Settings) -> None:
+    def __init__(self, surroundings: Surroundings, desk: AdminDesk, settings: Settings) -> None:
         self._surroundings = surroundings
+        self._desk = desk
         self._settings = settings
         self._listeners: list[SessionListener] = []
 
     def serve(self, item: Opened) -> None:
         """Serve a listener that is open, for as long as the daemon lives."""
-        name = item.listener.name
+        name, role = item.listener.name, item.listener.role
         if item.listener.kind is ListenerKind.FIFO:
             NotifyFifo(self._surroundings, item.descriptor, listener=name).start()
             return
+        surroundings = self._surroundings
+        if role is Role.ADMIN:
+            # Administrators get in however many logins there are; their desk counts them itself.
+            surroundings = attrs.evolve(surroundings, roster=Roster(sessions_max=1))
         listener = SessionListener(
-            self._surroundings,
-            item.take_socket(),
-            self._welcomer(item.listener.role, name),
-            name=name,
+            surroundings, item.take_socket(), self._welcomer(role, name), name=name
         )
         self._listeners.append(listener)
         listener.start()
@@ -49,6 +56,7 @@ class LocalSockets:
         for listener in self._listeners:
             listener.close()
         self._surroundings.roster.close_all()
+        self._desk.close_all()
 
     def _welcomer(self, role: Role, name: str) -> Callable[[socket.socket], None]:
         surroundings, settings, fields = self._surroundings, self._settings, HostFields()
@@ -61,8 +69,12 @@ class LocalSockets:
                 return lambda sock: AuthReply(surroundings, fields, sock, listener=name).start()
             case Role.NOTIFY:
                 return lambda sock: NotifyStream(surroundings, sock, listener=name).start()
+            case Role.ADMIN:
+                return self._welcome_administrator
+            case Role.RING:
+                raise AssertionError("neighbours are served by director.peers")
             case _:
-                raise AssertionError(role)
+                assert_never(role)
 
         def relay(sock: socket.socket) -> None:
             Relay(
@@ -70,3 +82,6 @@ class LocalSockets:
             ).start()
 
         return relay
+
+    def _welcome_administrator(self, sock: socket.socket) -> None:
+        self._desk.accept(sock)
