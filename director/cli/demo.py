@@ -11,16 +11,24 @@ import click
 import trio
 from rich.console import Console
 
-from director.demo.proxies import LoginFailed
+from director.demo.dovecot import play_with_dovecot
+from director.demo.embedded import play_embedded
+from director.demo.process import LoginFailed, StoryFailed
 from director.demo.show import show_outcome
-from director.demo.story import Outcome, StoryFailed, tell_story
+from director.demo.story import Outcome
 
 DEMO_S = 18.0
 """The demo ends by itself within 20 s, whatever happens."""
 
 
 @click.command()
-def demo() -> int:
+@click.option(
+    "--dovecot",
+    "is_real",
+    is_flag=True,
+    help="With real Dovecot 2.3 proxies and backends, and a ring of two; needs root.",
+)
+def demo(is_real: bool) -> int:
     """Show the director at work: logins, a second login, a backend that dies and comes back.
 
     Everything runs on loopback addresses and in a temporary directory, and is gone afterwards. The
@@ -31,7 +39,7 @@ def demo() -> int:
     outcome: Outcome | None = None
     with tempfile.TemporaryDirectory(prefix="director-demo-") as directory:
         try:
-            outcome = trio.run(_tell_in_time, Path(directory), console)
+            outcome = trio.run(_play_in_time, Path(directory), console, is_real)
         except* (StoryFailed, LoginFailed, OSError) as errors:
             for line in _messages(errors):
                 click.echo(f"The demo could not go on: {line}", err=True)
@@ -44,9 +52,10 @@ def demo() -> int:
     return os.EX_OK if outcome.is_good else os.EX_SOFTWARE
 
 
-async def _tell_in_time(directory: Path, console: Console) -> Outcome:
+async def _play_in_time(directory: Path, console: Console, is_real: bool) -> Outcome:
+    play = play_with_dovecot if is_real else play_embedded
     with trio.fail_after(DEMO_S):
-        return await tell_story(directory, console.print)
+        return await play(directory, console.print)
 
 
 def _messages(errors: BaseExceptionGroup[BaseException]) -> list[str]:

@@ -1,7 +1,8 @@
-"""`director demo`: the daemon at work among stand-ins for everything Dovecot, on one machine.
+"""`director demo`: the daemon at work on one machine, among stand-ins or among real Dovecots.
 
-Layers: `standins` (auth service, backends), `proxies` (login processes and the sessions they hold,
-and the ipc socket that closes them), `story` (what happens, and what must hold), `show` (what a
-person sees). The director itself is no stand-in: it runs as a process of its own, and is asked
-through the sockets and the command line that an operator uses.
+Layers: `process` (the director's own process), `story` (what happens, and what must hold); then the
+two worlds it is played in: `embedded` with `standins` (auth service, backends) and `proxies` (login
+processes, and the ipc socket that closes their sessions), and `dovecot`; `show` (what a person
+sees). The director itself is never a stand-in: it is asked through the sockets and the command line
+that an operator uses.
 """

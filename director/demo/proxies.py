@@ -10,28 +10,26 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 import trio
 
+from director.demo.process import LoginFailed
 from director.demo.standins import serve_lines
 from director.streams import LineReader, connect_unix
 from ring import limits
 
 
-class LoginFailed(Exception):
-    """The user did not get a session; the text says why."""
-
-
 @attrs.define(eq=False, kw_only=True)
-class Session:
-    """A user's open session on a backend."""
+class ProxiedSession:
+    """A user's open session on a backend; `fields` are those that the director answered."""
 
     user: str
     ip: str
+    backend_name: str
     fields: dict[str, str]
-    greeting: str
     stream: trio.SocketStream
     is_kicked: bool = False
 
@@ -50,7 +48,7 @@ class Session:
 class SessionRegister:
     """All sessions of the machine."""
 
-    sessions: list[Session] = attrs.field(factory=list)
+    sessions: list[ProxiedSession] = attrs.field(factory=list)
 
     async def serve(self, stream: trio.SocketStream) -> None:
         await serve_lines(stream, self._answer)
@@ -79,7 +77,7 @@ class SessionRegister:
         return ("\n".join(rows) + "\n+\n").encode()
 
 
-def _matches(session: Session, command: str, words: list[str]) -> bool:
+def _matches(session: ProxiedSession, command: str, words: list[str]) -> bool:
     match command:
         case "KICK":
             return session.user in words
@@ -94,12 +92,17 @@ def _matches(session: Session, command: str, words: list[str]) -> bool:
 class LoginProcess:
     """A connection to the director's login socket; use it inside `run`."""
 
-    def __init__(self, number: int, register: SessionRegister) -> None:
+    def __init__(
+        self, number: int, register: SessionRegister, name_by_ip: Mapping[str, str]
+    ) -> None:
         self.number = number
+        self.name = f"login process {number}"
         self._register = register
+        self._name_by_ip = name_by_ip
         self._ids = itertools.count(1)
         self._waiting: dict[str, trio.MemorySendChannel[list[str]]] = {}
         self._stream: trio.SocketStream | None = None
+        self._sending = trio.Lock()
 
     async def run(
         self, path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -118,7 +121,7 @@ class LoginProcess:
                     elif word in ("OK", "FAIL"):
                         self._waiting.pop(fields[0]).send_nowait([word, *fields[1:]])
 
-    async def log_in(self, user: str) -> Session:
+    async def log_in(self, user: str) -> ProxiedSession:
         """Log a user in, to wherever the director says.
 
         Raises:
@@ -132,13 +135,15 @@ class LoginProcess:
             stream = await trio.open_tcp_stream(fields["host"], int(fields["port"]))
         except OSError as error:
             raise LoginFailed(f"{user}: {fields['host']} did not accept: {error}") from error
-        greeting = (await stream.receive_some(1000)).decode()
+        name = (await stream.receive_some(1000)).decode().split()[2]
+        if name != self._name_by_ip[fields["host"]]:
+            raise LoginFailed(f"{user}: {fields['host']} says that it is {name}")
         await stream.send_all(f"1 LOGIN {user} {fields['pass']}\r\n".encode())
         answer = await stream.receive_some(1000)
         if not answer.startswith(b"1 OK"):
             raise LoginFailed(f"{user}: {fields['host']} answered {answer!r}")
-        session = Session(
-            user=user, ip=fields["host"], fields=fields, greeting=greeting, stream=stream
+        session = ProxiedSession(
+            user=user, ip=fields["host"], backend_name=name, fields=fields, stream=stream
         )
         self._register.sessions.append(session)
         return session
@@ -150,5 +155,6 @@ class LoginProcess:
         self._waiting[request_id] = send
         response = base64.b64encode(f"\0{user}\0secret".encode()).decode()
         request = f"AUTH\t{request_id}\tPLAIN\tservice=imap\tsecured\tresp={response}\n"
-        await self._stream.send_all(request.encode())
+        async with self._sending:
+            await self._stream.send_all(request.encode())
         return await receive.receive()

@@ -70,7 +70,7 @@ class AuthService:
 
 
 @attrs.define(eq=False)
-class Backend:
+class TinyBackend:
     """A tiny IMAP server; it knows LOGIN, NOOP and LOGOUT."""
 
     name: str
