@@ -45,7 +45,7 @@ class ImapSession:
 
     def backend(self) -> str:
         answer = self._client.capability()[1][0].decode()
-        found = re.search(r"XBACKEND=(\S+)", answer)
+        found = re.search(r"XBACKEND[=-](\S+)", answer)
         assert found, f"no XBACKEND in {answer!r}"
         return found[1]
 
@@ -93,6 +93,13 @@ def submission_backend(ip: str, user: str) -> str:
 
 
 def sieve_backend(ip: str, user: str) -> str:
+    lines = sieve_answer(ip, user, b"CAPABILITY\r\n")
+    name = next(line for line in lines if line.startswith(b'"IMPLEMENTATION"'))
+    return name.split(b'"')[3].decode()
+
+
+def sieve_answer(ip: str, user: str, command: bytes) -> list[bytes]:
+    """Log in, give one command; return its answer without the closing OK."""
     with (
         socket.create_connection((ip, SIEVE_PORT), TIMEOUT_S) as connection,
         connection.makefile("rb") as reader,
@@ -110,9 +117,7 @@ def sieve_backend(ip: str, user: str) -> str:
         answer(b"")
         response = base64.b64encode(f"\0{user}\0{PASSWORD}".encode())
         answer(b'AUTHENTICATE "PLAIN" "' + response + b'"\r\n')
-        lines = answer(b"CAPABILITY\r\n")
-    name = next(line for line in lines if line.startswith(b'"IMPLEMENTATION"'))
-    return name.split(b'"')[3].decode()
+        return answer(command)
 
 
 def lmtp_deliver(ip: str, users: list[str], text: str) -> dict[str, str]:

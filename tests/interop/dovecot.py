@@ -57,6 +57,7 @@ class Dovecot:
     """A started instance; `configuration` is complete."""
 
     def __init__(self, lab: Lab, name: str, configuration: str) -> None:
+        self._entrance = lab.entrance
         self.directory = directory_of(lab, name)
         self.configuration_file = self.directory / "dovecot.conf"
         self.configuration_file.write_text(configuration)
@@ -72,7 +73,8 @@ class Dovecot:
         assert self.program is None
         self.run.mkdir(exist_ok=True)
         program = Program(
-            [DOVECOT, "-F", "-c", str(self.configuration_file)], log=self.directory / "output"
+            [*self._entrance, DOVECOT, "-F", "-c", str(self.configuration_file)],
+            log=self.directory / "output",
         )
         self.program = program
 
@@ -125,7 +127,7 @@ class Dovecot:
 
     def doveadm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [DOVEADM, "-c", str(self.configuration_file), *arguments],
+            [*self._entrance, DOVEADM, "-c", str(self.configuration_file), *arguments],
             capture_output=True,
             text=True,
             timeout=60,

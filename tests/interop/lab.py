@@ -2,6 +2,9 @@
 
 The directory is made by `mkdtemp`, not by pytest: Dovecot's unprivileged processes must be able to
 enter it (pytest's is closed to others), and paths of unix sockets must stay below 108 bytes.
+
+A world may stand in a chroot, where another Dovecot is installed. Then the directory lies inside,
+and a link to it outside has the same path: a configuration names the same files on both sides.
 """
 
 from __future__ import annotations
@@ -35,10 +38,19 @@ class Lab:
     ends stop it themselves.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chroot: Path | None = None) -> None:
         self.addresses = AddressBlock()
         self.directory = Path(tempfile.mkdtemp(prefix="director-lab-"))
-        self.directory.chmod(0o755)
+        self._real_directory = self.directory
+        self.entrance: list[str] = []
+        """What stands before a command that is to run where this lab is."""
+        if chroot is not None:
+            self.entrance = ["chroot", str(chroot)]
+            self._real_directory = chroot / self.directory.relative_to("/")
+            self.directory.rmdir()
+            self._real_directory.mkdir()
+            self.directory.symlink_to(self._real_directory)
+        self._real_directory.chmod(0o755)
         self._kept: list[Killable] = []
         LIVE_LABS.append(self)
 
@@ -63,4 +75,6 @@ class Lab:
                 thing.kill()
         LIVE_LABS.remove(self)
         self.addresses.release()
-        shutil.rmtree(self.directory)
+        if self._real_directory != self.directory:
+            self.directory.unlink()
+        shutil.rmtree(self._real_directory)
