@@ -1,10 +1,13 @@
 # make demo: see it work.  make test: everything a machine can check.
+# make test-24: the tests with Dovecot 2.4, as root; they build themselves a Debian 13 first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Outside the checkout, because paths of unix sockets are short.
+DOVECOT24_CHROOT ?= /var/tmp/ringdirector-dovecot24
 
-.PHONY: demo test format clean
+.PHONY: demo test test-24 dovecot24 format clean
 
 demo: $(STAMP)
 	$(BIN)/director demo
@@ -14,6 +17,12 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+test-24: dovecot24
+	DOVECOT24_CHROOT=$(DOVECOT24_CHROOT) $(BIN)/pytest -m interop24
+
+dovecot24: $(STAMP)
+	tests/interop24/build-chroot $(DOVECOT24_CHROOT) $(BIN)/python
 
 format: $(STAMP)
 	$(BIN)/ruff format .
