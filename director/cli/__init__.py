@@ -25,6 +25,7 @@ VERBS = {
     "demo": "director.cli.demo:demo",
     "serve": "director.cli.serve:serve",
     "check-config": "director.cli.check_config:check_config",
+    "doctor": "director.cli.doctor:doctor",
     "migrate": "director.cli.migrate:migrate",
 }
 
