@@ -1,8 +1,10 @@
 """`flush`: the users of a host are moved to where they belong now (users-and-hosts.md section 13).
 
 A walk over the host's users that starts moves up to a limit and goes on as they end, so many users
-a turn and no more. Users whose hash still leads to the host are left alone; if it leads nowhere
-they are kicked, and forgotten when the walk is over. It goes on even if the administrator has left.
+a turn and no more. Users on the way to the host are sent on to where they belong: nobody can have
+logged in there yet, and the move that is under way closes their old sessions. Users whose hash
+still leads to the host are left alone; if it leads nowhere they are kicked, and forgotten when the
+walk is over. It goes on even if the administrator has left.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ class Flushes:
                 return
             pool, user_hash, host = row
             packed = self._moves.live_entry(pool, user_hash)
-            if packed == ABSENT or packed & 0xFFFF != host.number or user_hash in pool.moving:
+            if packed == ABSENT or packed & 0xFFFF != host.number:
                 continue
             target = state.hosts.lookup(user_hash, pool.tag)
             if target is None:

@@ -346,6 +346,17 @@ def test_flush_keeps_to_its_limit_and_answers_when_the_last_move_has_begun() -> 
     assert CommandAnswered(token="c", answer=Answer.OK) in rig.effects
 
 
+def test_flush_empties_a_host_of_users_who_are_on_their_way_to_it() -> None:
+    """As the original: the first move goes on, with another host at its end."""
+    rig = alone()
+    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[0])), "move")
+    run(rig, HostDown(ip_address(HOSTS[0])), "down")
+
+    assert [Answer.OK] == run(rig, reset(HOSTS[0]))
+    assert (Stage.DELAY, str(rig.node.hosts.lookup(USER, b"").ip)) == (stage(rig), current(rig))  # type: ignore[union-attr]
+    assert HOSTS[0] != current(rig)
+
+
 def test_flush_without_any_other_host_kicks_and_forgets() -> None:
     rig = alone()
     users = users_on(rig, HOSTS[0], 3, is_hashed_there=True)
