@@ -67,6 +67,11 @@ class Observation:
     stderr: tuple[str, ...]
     status: int
 
+    def without_order(self) -> Observation:
+        """Sort the records: users of the same second come in any order out of our table."""
+        records = re.split(rb"\n\f\n|\n|\},\{", self.stdout.strip(b"[]{}"))
+        return attrs.evolve(self, stdout=b"|".join(sorted(records)))
+
 
 def read_invocations() -> list[Invocation]:
     invocations = []
@@ -172,6 +177,8 @@ def expected(lab: Lab, plain_file: Path) -> list[Observation]:
     ("name", "program", "kind"),
     [
         ("proxy1", "director", DirectorKind.REAL),
+        ("proxy2", "doveadm", DirectorKind.STANDALONE),
+        ("proxy3", "director", DirectorKind.STANDALONE),
     ],
 )
 def test_every_invocation_has_the_same_outcome(
@@ -191,6 +198,7 @@ def test_every_invocation_has_the_same_outcome(
             read_invocations(), expected, observed, strict=True
         )
         if observation != right
+        and ("map" not in invocation.words or observation.without_order() != right.without_order())
     ]
 
     assert not differences, "\n".join(differences)
