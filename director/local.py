@@ -19,6 +19,7 @@ import attrs
 from director.binding import Opened
 from director.listeners import ListenerKind, Role
 from director.sessions.admin import AdminDesk
+from director.sessions.auth_service import AuthService
 from director.sessions.authreply import AuthReply
 from director.sessions.directory import Roster, Surroundings
 from director.sessions.listener import SessionListener
@@ -76,10 +77,10 @@ class LocalSockets:
             case _:
                 assert_never(role)
 
+        auth_service = AuthService(surroundings, auth_path)
+
         def relay(sock: socket.socket) -> None:
-            Relay(
-                surroundings, fields, sock, listener=name, keyword=keyword, auth_path=auth_path
-            ).start()
+            Relay(surroundings, fields, auth_service, sock, listener=name, keyword=keyword).start()
 
         return relay
 

@@ -14,6 +14,7 @@ Rules for handlers:
 
 - Interest is level-triggered: a handler that does not read is called again. It reads a bounded
   amount (`limits.SESSION_READ_BYTES`) and returns.
+- A call that would block may raise `BlockingIOError`: the wake-up was spurious, nothing happens.
 - `OSError` and `RemoteProtocolError` out of a handler end in its own `failed`, and only there: the
   one place per connection where a remote error is caught. Everything else propagates.
 - A socket is given back with `discard`, never closed by hand: it stays open until the batch is
@@ -109,8 +110,15 @@ class PollSet:
         else:
             thing.close()
 
+    def now(self) -> float:
+        """Return the seconds that `call_later` counts."""
+        return self._clock()
+
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
-        """Call once after `delay_s`; the same callback again replaces its earlier time."""
+        """Call once after `delay_s`; the same callback again replaces its earlier time.
+
+        With 0 it is called in the next turn, never in this one.
+        """
         self._timers.set(callback, self._clock() + delay_s)
         if self._nap is not None:
             self._nap.cancel()
@@ -119,8 +127,8 @@ class PollSet:
         """Serve what is ready, without waiting; return whether more of the batch is left."""
         ends_at = self._clock() + limits.POLL_TURN_S
         self._is_serving = True
-        while (callback := self._timers.pop_due(self._clock())) is not None:
-            callback()
+        if self._timers:
+            self._call_due()
         if not self._ready:
             self._ready = self._epoll.poll(0, limits.POLL_DESCRIPTORS_MAX)
             self._ready.reverse()
@@ -162,9 +170,18 @@ class PollSet:
                 raise ConnectionResetError("the other end is gone")
             if events & WRITE and self._handlers.get(descriptor) is handler:
                 handler.writable()
+        except BlockingIOError:
+            pass  # a spurious wake-up: there will be another event
         except (OSError, RemoteProtocolError) as error:
             if self._handlers.get(descriptor) is handler:
                 handler.failed(error)
+
+    def _call_due(self) -> None:
+        now, due = self._clock(), []
+        while (callback := self._timers.pop_due(now)) is not None:
+            due.append(callback)  # first all, then call: one may set itself again
+        for callback in due:
+            callback()
 
     def _close_discarded(self) -> None:
         while self._discarded:

@@ -56,7 +56,8 @@ class AuthReply:
             return
         if not self._is_greeted:
             data = self._take_greeting(data)
-        self._stream.send_later(self._rewriter.rewrite(data))
+        if data := self._rewriter.rewrite(data):
+            self._stream.send_later(data)
         if self._stream.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
             self._stream.pause_reading()
 

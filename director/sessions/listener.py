@@ -2,20 +2,17 @@
 
 At most `ACCEPTS_MAX` a time, so that a crowd at one door does not keep the others waiting. When
 descriptors or sessions run out the listener rests for `ACCEPT_PAUSE_S`: the clients stay in its
-queue, and nothing spins.
+queue, nothing spins, and one line is logged until there is room again.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable
 
 from director.pollset import READ
 from director.sessions.directory import Surroundings
 from ring import limits
-
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class SessionListener:
@@ -36,6 +33,7 @@ class SessionListener:
         self._welcome = welcome
         self._name = name
         self._is_open = False
+        self._is_short = False
 
     def start(self) -> None:
         self._is_open = True
@@ -55,11 +53,10 @@ class SessionListener:
                 sock, _ = self._socket.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
-                    raise
+            except OSError as error:  # nearly always: out of descriptors
                 self._rest(str(error))
                 return
+            self._is_short = False
             self._welcome(sock)
 
     def writable(self) -> None:
@@ -70,7 +67,9 @@ class SessionListener:
         self.close()
 
     def _rest(self, reason: str) -> None:
-        self._surroundings.directory.note("accept_paused", listener=self._name, reason=reason)
+        if not self._is_short:
+            self._surroundings.directory.note("accept_paused", listener=self._name, reason=reason)
+        self._is_short = True
         self._surroundings.poll_set.set_events(self._socket.fileno(), 0)
         self._surroundings.poll_set.call_later(limits.ACCEPT_PAUSE_S, self._resume)
 

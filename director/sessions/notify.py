@@ -2,11 +2,13 @@
 
 One line per proxied session every `proxy_refresh` seconds: the proxied user name, tab-escaped
 (login-sockets.md section 8). Users it names live on, in every tag; unknown ones are not created.
-The original hashes the line as it stands; it is unescaped here, because login processes escape it.
+The original hashes the line as it stands. Here it is unescaped, because login processes escape it,
+and cut at the master user separator, because the lookup was: the hash must be that of the lookup.
 
 A FIFO without a reader freezes login processes (section 8.1). Ours is open read-write, by us or by
-Dovecot's master, so it never ends while we live. A stream socket (suffix `-notify`) ends when its
-client closes it.
+Dovecot's master, so it never ends while we live; if it does end (a master that died), it is served
+no more, because an ended FIFO is readable for ever. A stream socket (suffix `-notify`) ends when
+its client closes it.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class NotifyLines:
     def feed(self, data: bytes) -> None:
         """Refresh the users of all complete lines; an over-long line is passed over."""
         directory = self._surroundings.directory
+        separator = self._surroundings.master_user_separator
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             if self._is_skipping:
@@ -41,7 +44,10 @@ class NotifyLines:
             elif len(line) > limits.NOTIFY_LINE_BYTES_MAX:
                 self._note_too_long()
             elif line:
-                directory.refresh(directory.hash_user(tabs.unescape(line)))
+                name = tabs.unescape(line)
+                if separator:
+                    name = name.partition(separator)[0]
+                directory.refresh(directory.hash_user(name))
         if len(self._partial) > limits.NOTIFY_LINE_BYTES_MAX:
             if not self._is_skipping:
                 self._note_too_long()
@@ -77,6 +83,8 @@ class NotifyFifo:
 
     def readable(self) -> None:
         data = self._file.read(limits.SESSION_READ_BYTES)
+        if data == b"":
+            raise ConnectionResetError("nobody holds the FIFO open any more")
         if data:
             self._lines.feed(data)
 

@@ -9,10 +9,10 @@ ids stay the auth service's own and local logins keep working (login-sockets.md 
 Both generations of the protocol pass, because nothing is expected: 2.3 greets at once, 2.4 only
 after its client has (dovecot-2.4-plug.md section 2).
 
-An auth service that is away when a client comes is dialled again while the client waits, because a
-connection that is closed before its first handshake makes login processes drop their clients
-(dovecot-2.4-lab.md section 4). One that goes away later takes the client connection with it: what
-was asked of it is lost, and login processes reconnect and ask again.
+An auth service that is away when a client comes is waited for (`auth_service`), and so is one that
+dies before its first byte: what the client has said until then is said again. One that goes away
+later takes the client connection with it: what was asked of it is lost, and login processes
+reconnect and ask again.
 
 A side that does not read stops the other side from being read (`SESSION_OUTPUT_BYTES_MAX`).
 """
@@ -20,12 +20,13 @@ A side that does not read stops the other side from being read (`SESSION_OUTPUT_
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
+from director.sessions.auth_service import AuthService
 from director.sessions.directory import Surroundings
 from director.sessions.rewriter import HostFields, Rewriter
 from director.sessions.stream import Stream
 from ring import limits
+from ring.errors import LimitExceeded, excerpt
 
 CANCEL = b"CANCEL\t"
 
@@ -33,81 +34,86 @@ CANCEL = b"CANCEL\t"
 class Relay:
     """One client connection with its upstream connection; handler of the client's socket."""
 
+    __slots__ = (
+        "_auth",
+        "_auth_service",
+        "_client",
+        "_line_start",
+        "_rewriter",
+        "_surroundings",
+        "_unanswered",
+        "give_up_at",
+        "name",
+    )
+
     def __init__(
         self,
         surroundings: Surroundings,
         host_fields: HostFields,
+        auth_service: AuthService,
         sock: socket.socket,
         *,
         listener: str,
         keyword: bytes,
-        auth_path: Path,
     ) -> None:
         """`keyword` begins the lines that may need a host: OK for logins, PASS for userdb."""
         self._surroundings = surroundings
-        self._poll_set = surroundings.poll_set
-        self._auth_path = auth_path
+        self._auth_service = auth_service
         self._client = Stream(surroundings.poll_set, sock)
         self._auth: Stream | None = None
         self.name = f"{listener}({self._client.describe_peer()})"
-        self.rewriter = Rewriter(surroundings, host_fields, keyword, self.name, self._deliver)
+        self._rewriter = Rewriter(
+            surroundings, host_fields, keyword, self.name, self._client.send_later
+        )
         self._line_start = b""
-        self._retries_left = round(limits.AUTH_WAIT_S / limits.AUTH_RETRY_S)
+        self._unanswered: bytes | None = b""
+        """What the client has said as long as the auth service has said nothing, then None."""
+        self.give_up_at = surroundings.poll_set.now() + limits.AUTH_WAIT_S
 
     def start(self) -> None:
         self._surroundings.roster.sessions.add(self)
         self._client.start(self, is_reading=False)
-        self._dial()
+        self._auth_service.connect_for(self)
 
     def close(self) -> None:
         """Close both connections and forget what is held; doing it twice is harmless."""
+        self._auth_service.forget(self)
         self._client.close()
         if self._auth is not None:
             self._auth.close()
-        self.rewriter.close()
+        self._rewriter.close()
         self._surroundings.roster.sessions.discard(self)
 
-    # --- upstream ---------------------------------------------------------------------------------
+    # --- the auth service -------------------------------------------------------------------------
 
-    def _dial(self) -> None:
-        if not self._client.is_open:
-            return
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        try:
-            sock.connect(str(self._auth_path))
-        except OSError as error:  # BlockingIOError too: its queue is full
-            sock.close()
-            self._retry(error)
-            return
-        self._auth = Stream(self._poll_set, sock)
+    def auth_connected(self, sock: socket.socket) -> None:
+        self._auth = Stream(self._surroundings.poll_set, sock)
         self._auth.start(_AuthSide(self, self._auth), is_reading=True)
+        if self._unanswered:
+            self._auth.send_later(self._unanswered)
         self._client.read_on()
 
-    def _retry(self, error: OSError) -> None:
-        if self._retries_left == round(limits.AUTH_WAIT_S / limits.AUTH_RETRY_S):
-            self._note("auth_waited_for", error)
-        self._retries_left -= 1
-        if self._retries_left <= 0:
-            self._note("auth_not_found", error)
-            self.close()
-            return
-        self._poll_set.call_later(limits.AUTH_RETRY_S, self._dial)
+    def auth_not_found(self, error: OSError) -> None:
+        self._note("auth_not_found", error)
+        self.close()
 
     def auth_readable(self, auth: Stream) -> None:
-        """Pass on what the auth service says. hot: bench login"""
+        """Pass on what the auth service says."""
+        # hot: bench login
         data = auth.receive()
         if not data:
             raise ConnectionResetError("the auth service closed the connection")
-        data = self.rewriter.rewrite(data)
-        if data:
-            try:
-                self._client.send(data)
-            except OSError as error:
-                self.failed(error)
-                return
-            if self._client.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
-                auth.pause_reading()
+        self._unanswered = None
+        data = self._rewriter.rewrite(data)
+        if not data:
+            return
+        try:
+            self._client.send(data)
+        except OSError as error:
+            self.failed(error)
+            return
+        if self._client.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
+            auth.pause_reading()
 
     def auth_writable(self, auth: Stream) -> None:
         auth.flush()
@@ -116,25 +122,50 @@ class Relay:
 
     def auth_failed(self, error: Exception) -> None:
         """The auth service went away, or sent a line that nobody takes."""
-        self._note("auth_connection_lost", error)
-        self.close()
+        if self._unanswered is not None and isinstance(error, OSError):
+            self._redial(error)
+        else:
+            self._note("auth_connection_lost", error)
+            self.close()
+
+    def _redial(self, error: OSError) -> None:
+        """It went away before it said anything: as if it had not been there."""
+        assert self._auth is not None
+        self._auth.close()
+        self._auth = None
+        self._client.pause_reading()
+        self._auth_service.wait_for(self, error)
+
+    def _note(self, kind: str, error: Exception) -> None:
+        self._surroundings.directory.note(
+            kind, connection=self.name, auth=self._auth_service.path, reason=error
+        )
 
     # --- the client -------------------------------------------------------------------------------
 
     def readable(self) -> None:
-        """Pass on what the client says. hot: bench login"""
+        """Pass on what the client says."""
+        # hot: bench login
+        auth = self._auth
+        if auth is None:
+            return  # an event from before the auth service went away
         data = self._client.receive()
         if not data:
             self.close()
             return
-        auth = self._auth
-        assert auth is not None
-        if self.rewriter.held:
+        if self._rewriter.held:
             self._drop_cancelled(self._line_start + data)
         line_end = data.rfind(b"\n") + 1
         self._line_start = data[line_end:] if line_end else self._line_start + data
         if len(self._line_start) > limits.AUTH_LINE_BYTES_MAX:
-            self._line_start = self._line_start[: len(CANCEL)]  # too long to be a CANCEL
+            raise LimitExceeded(
+                f"a line that begins with '{excerpt(self._line_start[:8])}' has more than"
+                f" {limits.AUTH_LINE_BYTES_MAX} bytes (AUTH_LINE_BYTES_MAX)"
+            )
+        if self._unanswered is not None:
+            self._unanswered += data
+            if len(self._unanswered) > limits.AUTH_LINE_BYTES_MAX:
+                self._unanswered = None  # more than a greeting: it cannot be said again
         try:
             auth.send(data)
         except OSError as error:
@@ -149,23 +180,15 @@ class Relay:
             self._auth.read_on()
 
     def failed(self, error: Exception) -> None:
-        """The client went away."""
-        self._surroundings.directory.note("client_lost", connection=self.name, reason=str(error))
+        """The client went away, or broke a limit."""
+        self._surroundings.directory.note("client_lost", connection=self.name, reason=error)
         self.close()
 
     def _drop_cancelled(self, data: bytes) -> None:
-        """The client gave up requests: replies held for them are not wanted (section 3.6)."""
+        """The client gave up requests: replies held for them are not wanted (section 3)."""
         for line in data.split(b"\n")[:-1]:
             if line.startswith(CANCEL):
-                self.rewriter.cancel(line[len(CANCEL) :].partition(b"\t")[0])
-
-    def _deliver(self, data: bytes) -> None:
-        self._client.send_later(data)
-
-    def _note(self, kind: str, error: Exception) -> None:
-        self._surroundings.directory.note(
-            kind, connection=self.name, auth=str(self._auth_path), reason=str(error)
-        )
+                self._rewriter.cancel(line[len(CANCEL) :].partition(b"\t")[0])
 
 
 class _AuthSide:

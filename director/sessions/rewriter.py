@@ -238,7 +238,7 @@ class Rewriter:
         longest = max(map(len, lines))
         if longest > limits.AUTH_LINE_BYTES_MAX:
             raise LimitExceeded(
-                f"the auth service sent a line of at least {longest} bytes, expected at most"
+                f"a reply of at least {longest} bytes, expected at most"
                 f" {limits.AUTH_LINE_BYTES_MAX} (AUTH_LINE_BYTES_MAX)"
             )
 

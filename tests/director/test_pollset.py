@@ -221,6 +221,31 @@ def test_timers_run_when_due_and_a_repeated_one_is_replaced(bench: Bench) -> Non
     assert rung == [2.5]
 
 
+def test_a_timer_that_sets_itself_again_waits_for_the_next_turn(bench: Bench) -> None:
+    rung: list[int] = []
+
+    def ring() -> None:
+        rung.append(bench.turns)
+        bench.poll_set.call_later(0.0, ring)
+
+    bench.poll_set.call_later(0.0, ring)
+    for _ in range(3):
+        bench.poll_set.turn()
+
+    assert rung == [0, 1, 2]
+
+
+def test_a_spurious_wake_up_is_no_error(bench: Bench) -> None:
+    far, recorder = bench.pair()
+    recorder.error = BlockingIOError()
+    far.send(b"x")
+    bench.poll_set.turn()
+    recorder.error = None
+    bench.poll_set.turn()
+
+    assert recorder.events == [b"x"]
+
+
 async def test_run_wakes_for_descriptors_and_for_timers_set_by_other_tasks() -> None:
     served = trio.Event()
     rung = trio.Event()

@@ -16,6 +16,7 @@ from director import log
 from director.log import Level, Log
 from director.pollset import PollSet
 from director.runtime import Performers, Runtime
+from director.sessions.auth_service import AuthService
 from director.sessions.authreply import AuthReply
 from director.sessions.directory import Roster, Surroundings
 from director.sessions.listener import SessionListener
@@ -125,6 +126,7 @@ class Desk:
         )
         self.fields = HostFields()
         self.auth_path = path / "auth"
+        self.auth_service = AuthService(self.surroundings, self.auth_path)
         self._auth_listener: socket.socket | None = None
         self._ends: list[End] = []
 
@@ -172,10 +174,10 @@ class Desk:
         Relay(
             self.surroundings,
             self.fields,
+            self.auth_service,
             ours,
             listener="director",
             keyword=keyword,
-            auth_path=self.auth_path,
         ).start()
         self.settle()
         return self._end(theirs)
@@ -195,16 +197,15 @@ class Desk:
     def open_door(self, path: Path) -> SessionListener:
         """Listen for login processes on a real path."""
         sock = listen(path)
-        fields, auth_path = self.fields, self.auth_path
 
         def welcome(client: socket.socket) -> None:
             Relay(
                 self.surroundings,
-                fields,
+                self.fields,
+                self.auth_service,
                 client,
                 listener="director",
                 keyword=b"OK",
-                auth_path=auth_path,
             ).start()
 
         door = SessionListener(self.surroundings, sock, welcome, name="director")

@@ -41,6 +41,32 @@ def test_name_is_unescaped_and_may_come_in_pieces(desk: Desk) -> None:
     assert int(NOW + desk.now) + 60 == expires_at(desk, user_hash)
 
 
+def test_name_is_cut_where_the_lookup_cut_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, separator=b"*")
+    user_hash = place(desk, b"u1")
+    desk.pass_time(40)
+    desk.connect_notify().say(b"u1*master\n")
+
+    assert int(NOW + desk.now) + 60 == expires_at(desk, user_hash)
+
+    desk.close()
+
+
+def test_fifo_that_nobody_holds_open_is_served_no_more(desk: Desk, tmp_path: Path) -> None:
+    """Such as one whose master died: it would be readable for ever."""
+    path = tmp_path / "notify"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(path, os.O_WRONLY)
+    NotifyFifo(desk.surroundings, reader, listener="proxy-notify").start()
+    os.write(writer, b"u1\n")
+    os.close(writer)
+    desk.settle()
+
+    assert 1 == len(desk.notes("notify_lost"))
+    assert len(desk.poll_set) == 0
+
+
 def test_unknown_user_is_not_created(desk: Desk) -> None:
     desk.connect_notify().say(b"nobody\n")
 

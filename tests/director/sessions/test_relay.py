@@ -138,10 +138,12 @@ def test_client_that_leaves_takes_its_lookups_along(desk: Desk) -> None:
 
 
 def test_auth_that_ends_takes_its_client_along_and_nobody_else(desk: Desk) -> None:
-    first, second = desk.connect(), None
+    first = desk.connect()
     auth = desk.accept_auth()
     second = desk.connect()
     other_auth = desk.accept_auth()
+    auth.say(b"DONE\n")
+    first.heard()
     auth.close()
 
     assert first.is_closed
@@ -182,6 +184,57 @@ def test_client_that_leaves_while_waiting_is_forgotten(desk: Desk) -> None:
     desk.pass_time(limits.AUTH_RETRY_S)
 
     assert not desk.surroundings.roster.sessions
+
+
+def test_greeting_is_repeated_to_the_successor_of_an_auth_that_died_before_its_first_byte(
+    desk: Desk,
+) -> None:
+    client = desk.connect()
+    client.say(b"VERSION\t1\t2\n")
+    desk.accept_auth().close()
+    client.say(b"CPID\t1\n")
+    desk.pass_time(limits.AUTH_RETRY_S)
+    auth = desk.accept_auth()
+
+    assert b"VERSION\t1\t2\nCPID\t1\n" == auth.heard()
+
+    auth.say(b"DONE\n")
+
+    assert b"DONE\n" == client.heard()
+    assert 1 == len(desk.notes("auth_found"))
+
+
+def test_auth_that_dies_again_and_again_is_given_up(desk: Desk) -> None:
+    client = desk.connect()
+    for _ in range(3):
+        desk.accept_auth().close()
+        desk.pass_time(limits.AUTH_RETRY_S)
+    assert not client.is_closed
+    desk.now += limits.AUTH_WAIT_S
+    desk.accept_auth().close()
+
+    assert client.is_closed
+    assert 1 == len(desk.notes("auth_not_found"))
+
+
+def test_client_that_said_more_than_a_greeting_is_closed_with_a_dying_auth(desk: Desk) -> None:
+    client = desk.connect()
+    auth = desk.accept_auth()
+    client.say(b"AUTH\t1\n" * 3000)
+    auth.close()
+
+    assert client.is_closed
+    assert 1 == len(desk.notes("auth_connection_lost"))
+
+
+def test_over_long_line_from_a_client_costs_only_its_connection(desk: Desk) -> None:
+    client, other = desk.connect(), desk.connect()
+    client.say(b"AUTH\t" + b"x" * limits.AUTH_LINE_BYTES_MAX)
+
+    assert client.is_closed
+    assert not other.is_closed
+    assert "AUTH_LINE_BYTES_MAX" in desk.notes("client_lost")[0]
+    assert "xxxxx" not in desk.notes("client_lost")[0]
 
 
 def test_over_long_line_from_auth_costs_only_its_connection(desk: Desk) -> None:
