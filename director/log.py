@@ -49,21 +49,41 @@ _SYSLOG_PRIORITY = {Level.DEBUG: 7, Level.INFO: 6, Level.WARNING: 4, Level.ERROR
 
 PRIVATE_FIELDS = frozenset({"user", "value"})
 
-_LEVEL_BY_KIND: dict[str, Level] = {
+_LEVEL_BY_KIND = {
     "bug": Level.ERROR,
+    "host_tag_changed": Level.ERROR,
+    "link_broke_protocol": Level.ERROR,
+    "move_timed_out": Level.ERROR,
+    "user_conflict_settled": Level.ERROR,
+    "all_users_flushed": Level.WARNING,
+    "clock_skew_seen": Level.WARNING,
+    "host_conflict_settled": Level.WARNING,
+    "hosts_resent": Level.WARNING,
+    "link_quit": Level.WARNING,
+    "ping_was_slow": Level.WARNING,
+    "restart_needed": Level.WARNING,
+    "right_neighbour_kept": Level.WARNING,
+    "ring_desynced": Level.WARNING,
+    "ring_left_alone": Level.WARNING,
+    "sync_hosts_changed": Level.WARNING,
+    "sync_resent": Level.WARNING,
+    "sync_sequence_reset": Level.WARNING,
+    "weak_user_dropped": Level.WARNING,
 }
+"""As in the original (users-and-hosts.md section 15), where the kind's last word does not say it."""
 
 _LEVEL_BY_ENDING = {
-    "failed": Level.ERROR,
-    "refused": Level.WARNING,
-    "lost": Level.WARNING,
-    "exceeded": Level.WARNING,
-    "reached": Level.WARNING,
-    "rejected": Level.WARNING,
-    "ignored": Level.WARNING,
     "aborted": Level.WARNING,
+    "broken": Level.ERROR,
+    "dropped": Level.WARNING,
+    "exceeded": Level.WARNING,
+    "failed": Level.ERROR,
+    "lost": Level.WARNING,
+    "paused": Level.WARNING,
+    "refused": Level.WARNING,
+    "rejected": Level.WARNING,
 }
-"""By the last word of the kind, for kinds that the table above does not name."""
+"""By the last word of the kind; a kind that is nowhere is information."""
 
 
 def level_of(kind: str) -> Level:

@@ -16,8 +16,6 @@ from typing import Protocol
 import attrs
 import trio
 
-from director.demo.process import Director
-
 NAMES = """
     alice bob carol dave erin frank grace heidi ivan judy kathy leo mallory niaj olivia peggy
     quentin rupert sybil trent ursula victor walter xenia yvonne zoe anna boris clara dora emil
@@ -28,6 +26,13 @@ BACKEND_IPS = ("127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.14")
 FAILING_INDEX = 1
 
 Say = Callable[[str], None]
+
+
+class Commands(Protocol):
+    """The director, as an administrator sees it."""
+
+    async def command(self, *words: str) -> str:
+        """Run a command; return what it printed."""
 
 
 class Backend(Protocol):
@@ -105,7 +110,7 @@ class Outcome:
 class Play:
     """The steps, once everything is up."""
 
-    director: Director
+    director: Commands
     backends: Sequence[Backend]
     proxies: tuple[Proxy, Proxy]
     say: Say

@@ -6,6 +6,8 @@ import json
 import os
 import re
 
+import pytest
+
 from director import log
 from director.log import Level, Log
 from ring import limits
@@ -33,10 +35,20 @@ def test_a_line_is_the_event_and_its_fields() -> None:
     assert book.counters == {"ring_synced": 1}
 
 
-def test_level_follows_from_the_kind() -> None:
-    assert log.level_of("link_established") == Level.INFO
-    assert log.level_of("link_lost") == Level.WARNING
-    assert log.level_of("bug") == Level.ERROR
+@pytest.mark.parametrize(
+    ("kind", "level"),
+    [
+        ("host_went_down", Level.INFO),
+        ("neighbour_connected", Level.INFO),
+        ("ring_left_alone", Level.WARNING),
+        ("link_lost", Level.WARNING),
+        ("lookup_failed", Level.ERROR),
+        ("user_conflict_settled", Level.ERROR),
+        ("bug", Level.ERROR),
+    ],
+)
+def test_level_follows_from_the_kind(kind: str, level: Level) -> None:
+    assert log.level_of(kind) == level
 
 
 def test_what_is_below_the_level_is_counted_only() -> None:
