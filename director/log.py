@@ -70,7 +70,7 @@ _LEVEL_BY_KIND = {
     "sync_sequence_reset": Level.WARNING,
     "weak_user_dropped": Level.WARNING,
 }
-"""As in the original (users-and-hosts.md section 15), where the kind's last word does not say it."""
+"""The levels of the original (users-and-hosts.md section 15) that the last word does not say."""
 
 _LEVEL_BY_ENDING = {
     "aborted": Level.WARNING,
