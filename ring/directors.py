@@ -33,12 +33,15 @@ class Director:
     network_failed_at: float | None = None
     protocol_failed_at: float | None = None
     retry_at: float = 0.0
+    announced_copies: int = 0
     last_failed_wall: int = 0
     refusal: str = ""
     is_incompatible: bool = False
 
     def forget_sequences(self) -> None:
         """The director may have restarted and count from one again (section 4.2)."""
+        if self.last_sequence or self.sync_sequence:
+            self.announced_copies = 0
         self.last_sequence = 0
         self.sync_sequence = 0
         self.sync_timestamp = 0

@@ -53,6 +53,12 @@ WEAK_COPIES_MAX = 8
 """Copies of one user's weak mark a node passes on after the first (each direction needs one). More:
 dropped, because their originator is no longer there to take them off the ring."""
 
+DIRECTOR_COPIES_MAX = 8
+"""Times in a row a node passes on that a director exists while it learns nothing from it. More:
+dropped. The original passes on every one, and nothing ends them while links form a circle that
+leaves that director out, as they do while a partition heals (for up to ten seconds, as fast as the
+network carries them)."""
+
 SYNC_COPIES_MAX = 4
 """Copies of one director's same SYNC a node passes on (ring-protocol.md section 11.4). More:
 dropped."""

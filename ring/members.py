@@ -8,8 +8,15 @@ Where the original does harm, this does not follow: a peer that does not answer 
 like one that refuses connections (the original dials it again at once and waits ten seconds more);
 waiting links are promoted whenever the left is gone; a refused handshake is retried after a second
 instead of at once (section 16, hot loops); a director that says it is shutting down is not dialled
-again while its listener may still be open; and a node that was refused for its `director_hash`
-never concludes that it is alone, because it would then place the same users differently.
+again while its listener may still be open; a node that serves alone stays synced when a dial fails,
+as nothing has changed for it; a link whose CONNECT we obey is closed at once, not when its peer
+tires of waiting, because until then what the peer floods comes back round the ring; and a node that
+was refused for its `director_hash` before it was ever in a ring does not conclude that it is alone,
+because it would then place the same users differently.
+
+As in the original, the 20 s of patience before a node serves alone are granted once (section 10.3):
+a node that was in service and loses everybody goes on at once, at the price of two halves that each
+place users for themselves; DESIGN.md decision 6 settles that when they meet.
 """
 
 from __future__ import annotations
@@ -89,9 +96,7 @@ class Members:
         for director in others:
             if director.has_failed_since(since):
                 continue
-            if any(
-                link.director is director and not link.is_incoming for link in state.links.values()
-            ):
+            if self._has_dialled(director):
                 return
             if director.retry_at > state.now:
                 state.timers.set("reconnect", director.retry_at)
@@ -106,7 +111,7 @@ class Members:
                     director.forgive()
                 state.timers.set("reconnect", state.now + RECONNECT_S)
                 return
-            if any(director.is_incompatible for director in others):
+            if not state.is_handshaked and any(d.is_incompatible for d in others):
                 state.timers.set("reconnect", state.now + HOLD_OFF_S)
                 return
         self._become_alone(has_others=bool(others))
@@ -127,6 +132,19 @@ class Members:
         link = self._add_link(director, director.address.ip)
         self._heartbeat.restart(link)
         state.effects.append(Dial(link_id=link.link_id, address=director.address))
+
+    def _has_dialled(self, director: Director) -> bool:
+        """Tell whether an outgoing link to that director exists."""
+        return any(
+            link.director is director and not link.is_incoming
+            for link in self._state.links.values()
+        )
+
+    def _has_outgoing(self) -> bool:
+        """Tell whether there is an outgoing link that is to stay."""
+        return any(
+            not link.is_incoming and not link.is_leaving for link in self._state.links.values()
+        )
 
     def _add_link(self, director: Director | None, source_ip: IpAddress) -> Link:
         state = self._state
@@ -163,9 +181,7 @@ class Members:
             link.director.refusal = ""
             self._heartbeat.restart(link)
             return
-        if len(state.directors) >= limits.DIRECTORS_MAX:
-            raise RemoteProtocolError("one director too many", token="ME", is_stamped=False)
-        director = state.directors.find_or_add(message.address)
+        director = self._find_or_learn(link, message.address, "ME")
         link.become_named(director)
         if not director.is_own:
             director.is_removed = False
@@ -173,14 +189,17 @@ class Members:
         self._heartbeat.restart(link)
         failed_at = director.protocol_failed_at
         if failed_at is not None and failed_at + HOLD_OFF_S > state.now:
-            raise RemoteProtocolError(
-                f"{director.address} broke the protocol {state.now - failed_at:.0f} s ago,"
-                f" expected it back after {HOLD_OFF_S:.0f} s",
-                token="ME",
-                is_stamped=False,
-            )
+            self._hold_off(link, state.now - failed_at)
+            return
         director.refusal = ""
         self._place(link, director)
+
+    def _hold_off(self, link: Link, seconds: float) -> None:
+        """The peer broke the protocol so long ago, and is back too early; why stays known."""
+        self._state.note("link_held_off", peer=link, failed_before_s=round(seconds, 1))
+        self.close(link, "Invalid input: ME")
+        if self._state.right is None:
+            self.connect_right()
 
     def _place(self, link: Link, director: Director) -> None:
         state = self._state
@@ -188,7 +207,7 @@ class Members:
         distance = state.directors.distance
         if left is None:
             director.network_failed_at = None
-            if not any(not other.is_incoming for other in state.links.values()):
+            if not self._has_outgoing():
                 self.connect_right()
             return
         assert left.director is not None
@@ -284,15 +303,10 @@ class Members:
     def director_received(self, link: Link, message: DirectorMessage) -> None:
         """Somebody tells of a director, itself perhaps (section 8.10)."""
         state = self._state
-        director = state.directors.find(message.address)
-        if director is None:
-            if len(state.directors) >= limits.DIRECTORS_MAX:
-                raise RemoteProtocolError("one director too many", token="DIRECTOR")
-            director = state.directors.find_or_add(message.address)
-            state.note("director_added", director=director.address, by=link)
-        elif director.is_own or director.is_removed:
+        director = self._find_or_learn(link, message.address, "DIRECTOR")
+        if director.is_own or director.is_removed:
             return
-        elif link.is_done:
+        if link.is_done:
             director.network_failed_at = None
         director.forget_sequences()
         right = state.right
@@ -301,8 +315,24 @@ class Members:
             distance = state.directors.distance
             if distance(director) < distance(right.director):
                 return
+        if director.announced_copies >= limits.DIRECTOR_COPIES_MAX:
+            return
+        director.announced_copies += 1
         state.directors_changed_count += 1
         self._gossip.flood(message, exclude=link.director)
+
+    def _find_or_learn(self, link: Link, address: DirectorAddress, token: str) -> Director:
+        state = self._state
+        director = state.directors.find(address)
+        if director is None:
+            if len(state.directors) >= limits.DIRECTORS_MAX:
+                raise RemoteProtocolError(
+                    f"{token} of {address}, one director more than {limits.DIRECTORS_MAX}",
+                    token=token,
+                )
+            director = state.directors.find_or_add(address)
+            state.note("director_added", director=address, by=link)
+        return director
 
     def director_remove_received(self, link: Link, message: DirectorRemove) -> None:
         director = self._state.directors.find(message.address)
@@ -350,25 +380,21 @@ class Members:
         """Our right neighbour knows a nearer one for us (section 10.5)."""
         state = self._state
         right = state.right
-        director = state.directors.find(message.address)
-        is_new = director is None
-        if is_new and len(state.directors) >= limits.DIRECTORS_MAX:
-            raise RemoteProtocolError("one director too many", token="CONNECT")
-        director = director or state.directors.find_or_add(message.address)
-        distance = state.directors.distance
-        is_farther = right is not None and (
-            right.director is None or distance(director) >= distance(right.director)
-        )
+        director = self._find_or_learn(link, message.address, "CONNECT")
+        is_farther = False
+        if right is not None:
+            assert right.director is not None
+            distance = state.directors.distance
+            is_farther = distance(director) >= distance(right.director)
         if is_farther or director.is_removed or director.is_own:
             self._leave_after(link, WRONG_CONNECT_S, "Wrong CONNECT requested")
             return
-        director.forgive()
+        director.network_failed_at = None
         director.retry_at = 0.0
-        if right is not None:
-            self.close(right, "CONNECT requested")
-        if not any(
-            other.director is director and not other.is_incoming for other in state.links.values()
-        ):
+        for unwanted in (right, None if link.is_incoming else link):
+            if unwanted is not None:
+                self.close(unwanted, "CONNECT requested")
+        if not self._has_dialled(director):
             self._dial(director)
 
     # --- signs of life ----------------------------------------------------------------------------
@@ -426,15 +452,13 @@ class Members:
             return
         if state.is_synced:
             state.timers.set("preferred", state.now + PREFERRED_RIGHT_S)
-        if not any(
-            link.director is preferred and not link.is_incoming for link in state.links.values()
-        ):
+        if not self._has_dialled(preferred):
             self._dial(preferred)
 
     def right_missed(self) -> None:
         """Unsynced for a while, and nobody is being dialled: start over (section 11.5)."""
         state = self._state
-        if state.right is None and not any(not link.is_incoming for link in state.links.values()):
+        if state.right is None and not self._has_outgoing():
             self.connect_right()
 
     # --- losing links -----------------------------------------------------------------------------
@@ -504,16 +528,16 @@ class Members:
         self._heartbeat.stop(link)
         self._leave_reasons.pop(link.link_id, None)
         state.effects.append(Hangup(link_id=link.link_id, unsent=link.take_rest()))
-        was_left = link is state.left
-        if was_left:
+        was_alone = state.is_alone
+        if link is state.left:
             state.left = None
         if link is state.right:
             state.right = None
         if state.left is None or state.right is None:
             state.sync_sequence += 1
-            if not state.is_alone or len(state.directors) > 1:
+            if not was_alone:
                 self._sync.become_unsynced()
-        if was_left and elects_left:
+        if state.left is None and elects_left:
             self._elect_waiting_left()
 
     def _elect_waiting_left(self) -> None:

@@ -103,7 +103,17 @@ def test_one_director_too_many_costs_the_link(line: str, monkeypatch: pytest.Mon
         left.say(line)
 
     assert left.is_closed
-    assert "one director too many" in str(rig.notes("link_broke_protocol")[0]["error"])
+    assert "one director more than 3" in str(rig.notes("link_broke_protocol")[0]["error"])
+
+
+def test_known_director_is_welcome_though_no_other_could_be_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "DIRECTORS_MAX", 3)
+    rig = Rig()
+    rig.dial_in("127.0.1.1").greet()
+
+    assert [] == rig.notes("link_broke_protocol")
 
 
 def test_peer_that_answers_with_another_name_is_tried_again_only_after_a_second() -> None:
@@ -143,6 +153,26 @@ def test_connecting_to_ourselves_is_noticed_at_done() -> None:
 
     assert "QUIT\tInvalid input: DONE" == left.heard()[-1]
     assert left.is_closed
+
+
+def test_lone_director_stays_synced_when_a_dial_fails() -> None:
+    rig = Rig()
+    serve_alone(rig)
+    rig.pass_time(30.1)
+    assert director("127.0.1.3") == rig.dialled[-1].address
+    rig.refuse_dial()
+
+    assert rig.node.is_synced
+    assert [] == rig.notes("ring_desynced")
+
+
+def serve_alone(rig: Rig) -> None:
+    """Refuse every dial until the node gives up."""
+    while not rig.node.is_synced:
+        for peer in rig.dialled:
+            rig.node.link_failed(peer.link_id, "connection refused", rig.now)
+        rig.dialled.clear()
+        rig.pass_time(0.5)
 
 
 # --- versions ---
@@ -194,6 +224,15 @@ def test_director_that_was_refused_for_its_hash_never_serves_alone() -> None:
 
     assert not rig.node.is_synced
     assert "murmur3" in status_of(rig, "127.0.1.3")
+
+
+def test_director_in_service_goes_on_when_one_with_another_hash_knocks() -> None:
+    rig = Rig(settings(others=("127.0.1.3",), minor=NATIVE_MINOR, director_hash="murmur3"))
+    serve_alone(rig)
+    rig.dial_in("127.0.1.3").say("VERSION\tdirector\t1\t9")
+    rig.pass_time(1)
+
+    assert rig.node.is_synced
 
 
 def test_native_peer_with_another_hash_is_refused_with_the_setting_to_change() -> None:
@@ -271,6 +310,47 @@ def test_waiting_left_is_promoted_when_the_left_is_lost() -> None:
     rig.hang_up(old)
 
     assert "127.0.1.3:19001" == roles(rig)["left"]
+
+
+def test_waiting_left_is_promoted_when_the_left_fails_to_replace_its_connection() -> None:
+    rig = Rig(settings("127.0.1.5", FIVE))
+    right = rig.complete_right()
+    old = rig.dial_in("127.0.1.1")
+    old.shake()
+    rig.sync(old, right)
+    waiting = rig.dial_in("127.0.1.3")
+    waiting.shake()
+    again = rig.dial_in("127.0.1.1")
+    again.greet()
+    assert "left" not in roles(rig)
+    rig.hang_up(again)
+
+    assert "127.0.1.3:19001" == roles(rig)["left"]
+
+
+def test_connect_from_an_unfinished_right_is_obeyed_and_the_link_closed() -> None:
+    rig = Rig(settings("127.0.1.5", FIVE))
+    seventh = rig.accept_dial()
+    seventh.greet()
+    seventh.say("CONNECT\t127.0.1.6\t19001")
+
+    assert "QUIT\tCONNECT requested" == seventh.heard()[-1]
+    assert seventh.is_closed
+    assert director("127.0.1.6") == rig.dialled[-1].address
+
+
+def test_peer_held_off_for_breaking_the_protocol_is_still_listed_with_what_it_did() -> None:
+    rig = Rig()
+    left = rig.dial_in("127.0.1.1")
+    left.greet()
+    left.say("NONSENSE")
+    rig.pass_time(2)
+    again = rig.dial_in("127.0.1.1")
+    again.greet()
+
+    assert again.is_closed
+    assert [2.0] == [note["failed_before_s"] for note in rig.notes("link_held_off")]
+    assert "NONSENSE" in status_of(rig, "127.0.1.1")
 
 
 def test_farther_left_that_finishes_is_redirected_to_the_left() -> None:
@@ -432,6 +512,22 @@ def test_removed_director_is_forgotten_after_thirty_seconds_unsynced() -> None:
     keep_alive(rig, 31, left, right)
 
     assert 3 == rig.node.statistics().directors
+
+
+def test_known_director_is_announced_so_often_and_again_after_it_was_heard_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or the news of it would go round for ever where links form a circle without it."""
+    monkeypatch.setattr(limits, "DIRECTOR_COPIES_MAX", 3)
+    rig = Rig()
+    left, right = rig.ring()
+    line = "DIRECTOR\t127.0.1.9\t19001"
+    left.say(line, line, line, line, line)
+    assert [line] * 3 == right.heard()
+    kick = "USER-KICK\t127.0.1.9\t19001\t1\tbob"
+    left.say(kick, line)
+
+    assert [kick, line] == right.heard()
 
 
 def test_removed_director_is_not_announced_back() -> None:
