@@ -144,9 +144,13 @@ class Rewriter:
             self._directory.abandon(held)
 
     def close(self) -> None:
-        """Drop everything held back."""
+        """Drop everything held back; nothing may be rewritten afterwards."""
         for request_id in list(self.held):
             self.cancel(request_id)
+        # The spare and we refer to each other. Without this every closed connection would wait for
+        # the collector of cycles, whose full run takes some 9 us for each open one.
+        if hasattr(self, "_spare"):
+            del self._spare
 
     def finish(self, held: HeldReply, answer: LookupAnswered) -> None:
         """Deliver a reply that was held back."""

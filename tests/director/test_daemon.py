@@ -104,10 +104,32 @@ async def test_inherited_sockets_are_served_and_outlive_us(tmp_path: Path) -> No
 STARTER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="login/director")
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="")
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """Becomes the daemon, as systemd would start it."""
+
+
+async def test_a_client_that_comes_while_the_daemon_is_away_is_served_by_the_next(
+    tmp_path: Path,
+) -> None:
+    config = write_configuration(tmp_path)
+    path = tmp_path / "director-admin"
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as client:
+        listening.bind(str(path))
+        listening.listen()
+        number = listening.fileno()
+        words = [sys.executable, "-c", STARTER, str(number), *command("serve", "-c", str(config))]
+        async with running(words, pass_fds=[number]) as daemon:
+            await daemon.wait_line("daemon_started")
+            await daemon.stop()
+        client.connect(str(path))
+        async with running(words, pass_fds=[number]) as daemon:
+            await daemon.wait_line("daemon_started")
+            client.settimeout(WAIT_S)
+            greeting = client.recv(100)
+
+    assert greeting.startswith(b"VERSION\tdirector-doveadm\t")
 
 
 async def test_a_second_daemon_refuses_to_take_the_sockets(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from director.sessions.rewriter import HostFields, is_own_address
+import gc
+
+from director.sessions.rewriter import HeldReply, HostFields, Rewriter, is_own_address
+from director.sessions.stream import Stream
 from ring.address import parse_ip
 from ring.settings import HostSetting
 from tests.director.sessions.rig import Desk, End, without_private_fields
@@ -66,3 +69,23 @@ def test_refresh_interval_of_a_reload_reaches_the_next_reply(desk: Desk) -> None
     auth.say(b"OK\t2\tuser=u1\tproxy\n")
 
     assert b"proxy_refresh" not in client.heard()
+
+
+def test_a_closed_connection_is_freed_without_the_collector(desk: Desk) -> None:
+    desk.connect().close()
+    desk.accept_auth().close()
+    desk.settle()
+    gc.collect()
+    gc.disable()
+    try:
+        client = desk.connect()
+        auth = desk.accept_auth()
+        auth.say(b"OK\t1\tuser=u1\tproxy\n")
+        client.close()
+        auth.close()
+        desk.settle()
+        left = [o for o in gc.get_objects() if isinstance(o, Rewriter | HeldReply | Stream)]
+    finally:
+        gc.enable()
+
+    assert [] == left
