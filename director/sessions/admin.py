@@ -238,7 +238,7 @@ class AdminSession:
             self._is_greeted = True
             return
         self._desk.office.note("admin_version_refused", peer=self.peer, line=line)
-        self.close()
+        self._end()
 
     def _execute(self, line: bytes) -> None:
         office = self._desk.office
@@ -297,6 +297,10 @@ class AdminSession:
         """Say what was wrong, and close when it is sent."""
         self._desk.office.note("admin_command_refused", peer=self.peer, reason=reason)
         self._send(b"ERROR\t" + tabs.escape(reason.encode()) + b"\n")
+        self._end()
+
+    def _end(self) -> None:
+        """Listen no more, and close when everything is sent."""
         self._input.clear()
         self._is_ended = True
         self._stream.pause_reading()

@@ -52,9 +52,8 @@ def test_any_minor_version_is_welcome(office: Office) -> None:
 )
 def test_a_wrong_version_closes_without_a_word(office: Office, line: bytes) -> None:
     visitor = office.visit()
-    visitor.hear()
 
-    assert visitor.say(line) == b"<EOF>"
+    assert visitor.say(line, b"HOST-LIST") == GREETING + b"<EOF>"
     assert office.notes == ["admin_version_refused"]
 
 
