@@ -46,10 +46,11 @@ def director_program() -> str:
     return f"{inside}/director-command"
 
 
-def run_director(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_director(configuration: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a verb of the `director` command inside the chroot."""
     return subprocess.run(
         ["chroot", str(chroot()), director_program(), *arguments],
+        env={**os.environ, "DIRECTOR_CONFIG": str(configuration)},
         capture_output=True,
         text=True,
         timeout=60,

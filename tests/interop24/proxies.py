@@ -140,11 +140,10 @@ class Proxy:
             holder, self.holder = self.holder, None
             holder.stop()
         else:
-            self._end_child(signal.SIGTERM)
+            self.end_director(signal.SIGTERM)
 
     def kill_director(self) -> None:
-        """SIGKILL for the daemon alone; whoever started it starts another."""
-        self._end_child(signal.SIGKILL)
+        self.end_director(signal.SIGKILL)
 
     def stop(self) -> None:
         if self.holder is not None:
@@ -169,7 +168,8 @@ class Proxy:
         pid = int(self._pid_file.read_text())
         return pid if is_alive(pid) else 0
 
-    def _end_child(self, number: signal.Signals) -> None:
+    def end_director(self, number: signal.Signals) -> None:
+        """Signal the daemon alone; whoever started it starts another."""
         pid = self.director_pid
         assert pid, f"no director runs in {self.directory}"
         signal_nowait(pid, number)
@@ -195,7 +195,7 @@ class Proxy:
 
     def director(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a verb of our command line on the machine of this proxy."""
-        return run_director(arguments[0], "-c", str(self.director_file), *arguments[1:])
+        return run_director(self.director_file, *arguments)
 
     def log_text(self) -> str:
         file = self.directory / "director.log"
