@@ -51,13 +51,13 @@ class AdminClient:
     def __init__(self, path: Path, timeout_s: float = 60.0) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout_s)
+        self._reader = self._socket.makefile("rb")
         try:
             self._socket.connect(str(path))
-            self._reader = self._socket.makefile("rb")
             self._socket.sendall(GREETING)
             greeting = self._reader.readline()
         except OSError:
-            self._socket.close()
+            self.close()
             raise
         if greeting != GREETING:
             self.close()
