@@ -246,6 +246,12 @@ class Proxy:
 
     def _director_configuration(self) -> str:
         sub = "ext/" if self.settings.way is Way.STANDALONE else ""
+        memory = ""
+        if self.settings.way is Way.UNDER_MASTER:
+            place = self.directory / "memory"
+            place.mkdir(mode=0o777)
+            place.chmod(0o777)
+            memory = f"director_snapshot_path = {place}/snapshot\n"
         ring = (
             f"  inet_listener ring {{\n    address = {self.ip}\n    port = {RING_PORT}\n  }}\n"
             if self.settings.is_ring_member
@@ -254,6 +260,7 @@ class Proxy:
         user = f"  user = {self.settings.user}\n" if self.settings.user else ""
         return (
             f"base_dir = {self.dovecot.run}\n"
+            + memory
             + "".join(f"{name} = {value}\n" for name, value in self.settings.director.items())
             + "service director {\n"
             + user

@@ -1,0 +1,133 @@
+"""Everything a login needs goes away for a while, under load, and nobody is sent elsewhere.
+
+One user was moved away from the backend of the hash and has a session open: only a director that
+remembers, or asks who is logged in, sends further logins of that user to the same backend.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import attrs
+import pytest
+
+from tests.interop.clients import ImapSession, backends_of, imap_backend, lmtp_deliver
+from tests.interop.programs import wait_until
+from tests.interop24.clients import LOGINS
+from tests.interop24.load import Accident, Load
+from tests.interop24.proxies import Way
+from tests.interop24.worlds import World, world_of
+
+pytestmark = [pytest.mark.interop24, pytest.mark.slow]
+
+USERS = [f"user{n:02}@example.com" for n in range(16)]
+MOVED = USERS[0]
+AUTH_AWAY_S = 20.0
+"""Below the 30 s after which IMAP clients are told to be patient."""
+
+
+@pytest.fixture(scope="module", params=list(Way), ids=lambda way: way.value)
+def world(request: pytest.FixtureRequest) -> Generator[World, None, None]:
+    with world_of(request.param, users=USERS) as made:
+        target = made.elsewhere(imap_backend(made.ip, MOVED))
+        made.run("move", MOVED, target)
+        wait_until(lambda: imap_backend(made.ip, MOVED) == target, 10, "login of the moved user")
+        yield made
+
+
+@attrs.frozen(kw_only=True)
+class Trial:
+    world: World
+    load: Load
+    expected: dict[str, str]
+
+
+@contextmanager
+def trial_of(world: World) -> Iterator[Trial]:
+    """Load while the block runs; nobody may be sent to another backend than before."""
+    expected = backends_of(imap_backend, world.ip, USERS)
+    load = Load(world.ip, USERS)
+    with ImapSession(world.ip, MOVED), load:
+        load.wait_logins(10)
+        yield Trial(world=world, load=load, expected=expected)
+        load.wait_logins(2 * len(USERS))
+
+    assert load.strays(expected) == []
+    assert world.proxy.named_by_director(USERS) == expected
+
+
+def test_the_director_is_killed_and_starts_again(world: World) -> None:
+    accidents = [Accident() for _ in range(3)]
+    with trial_of(world) as trial:
+        for accident in accidents:
+            with accident:
+                world.proxy.kill_director()
+            world.proxy.wait_answering()
+            trial.load.wait_logins(20)
+
+    assert trial.load.failures(accidents) == []
+
+
+def test_the_director_is_stopped_and_starts_again(world: World) -> None:
+    """As after an upgrade: `systemctl restart ringdirector`."""
+    accident = Accident()
+    with trial_of(world) as trial:
+        with accident:
+            world.proxy.end_director(signal.SIGTERM)
+        world.proxy.wait_answering()
+
+    assert trial.load.failures([accident]) == []
+
+
+def test_dovecot_is_reloaded(world: World) -> None:
+    accidents = [Accident() for _ in range(2)]
+    with trial_of(world) as trial:
+        for accident in accidents:
+            with accident:
+                assert world.proxy.dovecot.doveadm("reload").returncode == 0
+            trial.load.wait_logins(20)
+            world.proxy.wait_answering()
+
+    assert trial.load.failures(accidents) == []
+
+
+def test_dovecot_is_restarted(world: World) -> None:
+    """Clients find nobody while Dovecot is away; the first that get in land where they were."""
+    accident = Accident()
+    with trial_of(world) as trial:
+        with accident:
+            world.proxy.dovecot.stop()
+            world.proxy.dovecot.start()
+        world.proxy.wait_answering()
+
+    assert trial.load.failures([accident]) == []
+
+
+def test_auth_is_away_for_20_seconds(world: World) -> None:
+    """Its sockets are gone and its process ended: whoever logs in meanwhile waits."""
+    expected = backends_of(imap_backend, world.ip, USERS)
+    run = world.proxy.dovecot.run
+    names = ("auth-login", "auth-userdb")
+    with ThreadPoolExecutor(8) as pool:
+        for name in names:
+            (run / name).rename(run / f"{name}.away")
+        away_at = time.monotonic()
+        world.proxy.dovecot.end_service("auth")
+        waiting = {
+            (protocol, user): pool.submit(login, world.ip, user)
+            for user in USERS[1:3]
+            for protocol, login in LOGINS.items()
+            if protocol != "submission" or user == USERS[1]
+        }
+        wait_until(lambda: time.monotonic() > away_at + AUTH_AWAY_S, 30, "20 s")
+        assert not any(login.done() for login in waiting.values())
+        for name in names:
+            (run / f"{name}.away").rename(run / name)
+        reached = {key: login.result() for key, login in waiting.items()}
+
+    assert reached == {key: expected[key[1]] for key in waiting}
+    assert lmtp_deliver(world.ip, USERS, "after auth") == {}
