@@ -40,15 +40,11 @@ _FIFO_OPEN = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 
 @attrs.define(eq=False, kw_only=True)
 class Opened:
-    """A listener that is open. `inode` is (device, inode) of a path that we made, else None."""
+    """A listener that is open; `inode` is (device, inode) of its path if we made it, else None."""
 
     listener: Listener
     descriptor: int
     inode: tuple[int, int] | None
-
-    @property
-    def is_inherited(self) -> bool:
-        return self.inode is None and self.listener.kind is not ListenerKind.INET
 
     def take_socket(self) -> socket.socket:
         """Return the listening socket; from now on it is the caller's to close."""
@@ -172,6 +168,7 @@ def _bind_unix(listener: Listener) -> Opened:
     path = listener.path
     assert path is not None
     _refuse_live_socket(path)
+    _make_directory(listener)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX)
@@ -187,6 +184,19 @@ def _bind_unix(listener: Listener) -> Opened:
         raise
     seal(sock.fileno())
     return Opened(listener=listener, descriptor=sock.detach(), inode=_inode(path))
+
+
+def _make_directory(listener: Listener) -> None:
+    """Make the directory of a listener like `login/ext/director`: nobody else does.
+
+    Not base_dir and not `login`: those are Dovecot's to make, and if they are missing the
+    configuration is probably about another place.
+    """
+    path = listener.path
+    assert path is not None
+    if len(Path(listener.name).parts) > 2 and not path.parent.exists():
+        path.parent.mkdir()
+        path.parent.chmod(0o755)  # login processes must get in, whatever our umask is
 
 
 def _refuse_live_socket(path: Path) -> None:
@@ -213,6 +223,7 @@ def _refuse_live_socket(path: Path) -> None:
 def _make_fifo(listener: Listener) -> Opened:
     path = listener.path
     assert path is not None
+    _make_directory(listener)
     try:
         os.mkfifo(path, 0)
     except FileExistsError:

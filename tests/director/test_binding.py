@@ -54,7 +54,7 @@ def test_a_dead_socket_is_replaced(tmp_path: Path, opened: list[Opened]) -> None
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
 
-    assert not opened[0].is_inherited
+    assert opened[0].inode is not None
 
 
 def test_a_live_socket_is_left_alone(tmp_path: Path, opened: list[Opened]) -> None:
@@ -79,6 +79,18 @@ def test_a_file_in_the_place_of_a_socket_is_left_alone(tmp_path: Path) -> None:
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartupRefused, match=r"no/director: No such file or directory"):
         open_listeners([unix(tmp_path / "no" / "director")], [])
+
+
+def test_a_directory_of_our_own_below_login_is_made(tmp_path: Path, opened: list[Opened]) -> None:
+    (tmp_path / "login").mkdir()
+    path = tmp_path / "login" / "ext" / "director"
+    listener = Listener(
+        kind=ListenerKind.UNIX, role=Role.LOGIN, name="login/ext/director", path=path, mode=0o666
+    )
+    opened += open_listeners([listener], [])
+
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+    assert path.is_socket()
 
 
 def test_when_one_listener_fails_the_others_are_undone(tmp_path: Path) -> None:
@@ -125,7 +137,7 @@ def test_an_inherited_socket_is_found_by_path_and_never_removed(tmp_path: Path) 
         (item,) = open_listeners([unix(path)], [inherited])
         item.remove()
 
-        assert item.is_inherited
+        assert item.inode is None
         assert item.descriptor == parent.fileno()
         assert path.exists()
 
