@@ -80,7 +80,8 @@ class Dovecot:
 
         def is_ready() -> bool:
             if not program.is_running:
-                raise AssertionError(f"Dovecot did not start:\n{self.log_text()}")
+                said = program.log.read_text() + self.log_text()
+                raise AssertionError(f"Dovecot did not start:\n{said}")
             return (self.run / "master.pid").exists() and "starting up" in self.log_text()
 
         wait_until(is_ready, START_TIMEOUT_S, f"start of {self.directory}")

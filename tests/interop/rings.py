@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
-from tests.interop.admin_client import HostRow
+from tests.interop.admin_client import DirectorRow, HostRow
 from tests.interop.auth_client import AuthClient
 from tests.interop.lab import Lab
 from tests.interop.loopback import RING_PORT
@@ -179,7 +180,13 @@ class Ring:
             return {user: host for part in parts for user, host in part.items()}
 
 
-def is_whole(node: Proxy, *, members_count: int, up_count: int) -> bool:
+class Asked(Protocol):
+    """Any node that tells what it knows of the ring."""
+
+    def directors(self) -> list[DirectorRow]: ...
+
+
+def is_whole(node: Asked, *, members_count: int, up_count: int) -> bool:
     """Return whether the node says: synced, so many members, a neighbour on either side."""
     rows = [row for row in node.directors() if row.kind not in ("removed", "in", "out")]
     kinds = {row.kind for row in rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.interop24
 
 ROOT = Path(__file__).parents[2]
 PROXY = ROOT / "conf" / "dovecot-2.4" / "director.conf"
+SERVICE = PROXY.with_name("director-service.conf")
 FIXTURE = ROOT / "tests" / "director" / "fixtures" / "doveconf-n-2.3.conf"
 HEADER = (
     "dovecot_config_version = 2.4.1\ndovecot_storage_version = 2.4.1\n"
@@ -31,11 +33,15 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [PROXY.read_text(), migrate(FIXTURE.read_text()).proxy],
-    ids=["conf", "migrate"],
+    ("text", "login_socket"),
+    [
+        (PROXY.read_text(), "ext/director"),
+        (re.sub("(?m)^  #(?=inet_|  listen|  port|})", "  ", SERVICE.read_text()), "director"),
+        (migrate(FIXTURE.read_text()).proxy, "ext/director"),
+    ],
+    ids=["conf", "service", "migrate"],
 )
-def test_dovecot_24_takes_our_lines(text: str, folder: Path) -> None:
+def test_dovecot_24_takes_our_lines(text: str, login_socket: str, folder: Path) -> None:
     chroot = os.environ["DOVECOT24_CHROOT"]
     (folder / "dovecot.conf").write_text(HEADER + text)
     inside = "/" + str((folder / "dovecot.conf").relative_to(chroot))
@@ -48,4 +54,4 @@ def test_dovecot_24_takes_our_lines(text: str, folder: Path) -> None:
 
     assert done.stderr == ""
     assert done.returncode == 0
-    assert "login_socket_path = ext/director" in done.stdout
+    assert f"login_socket_path = {login_socket}" in done.stdout
