@@ -19,7 +19,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.interop.admin_client import AdminClient
+from tests.interop.admin_client import AdminClient, DirectorRow
 from tests.interop.dovecot import Dovecot, directory_of
 from tests.interop.lab import Lab
 from tests.interop.loopback import DOVEADM_PORT, RING_PORT
@@ -189,6 +189,10 @@ class Proxy:
     def admin(self, timeout_s: float = 60.0) -> AdminClient:
         return AdminClient(self.dovecot.run / "director-admin", timeout_s)
 
+    def directors(self) -> list[DirectorRow]:
+        with self.admin() as admin:
+            return admin.directors()
+
     def named_by_director(self, users: list[str]) -> dict[str, str]:
         with self.admin() as admin:
             return {user: admin.where(user).current for user in users}
@@ -240,7 +244,7 @@ class Proxy:
         more = f"  user = {self.settings.user}\n" if self.settings.user else ""
         if self.settings.is_ring_member:
             more += (
-                f"  inet_listener ring {{\n    address = {self.ip}\n    port = {RING_PORT}\n  }}\n"
+                f"  inet_listener ring {{\n    listen = {self.ip}\n    port = {RING_PORT}\n  }}\n"
             )
         return text + f"service director {{\n{more}}}\n"
 
