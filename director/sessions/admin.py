@@ -218,9 +218,10 @@ class AdminSession:
             piece = next(self._pieces, None)
             if piece is None:
                 self._pieces = None
-            else:
-                self._send(piece)
-            return True
+                return True
+            # A piece of a long list takes some 4 ms: one a turn, the next when this one is sent.
+            self._send(piece)
+            return self._stream.output_bytes < limits.SESSION_READ_BYTES
         if self._is_commanding:
             return False
         line = self._next_line()
