@@ -22,6 +22,7 @@ from director import __version__
 from director.cli import administration, verbs
 
 VERBS = {
+    "completion": "director.cli.completion:completion",
     "demo": "director.cli.demo:demo",
     "serve": "director.cli.serve:serve",
     "check-config": "director.cli.check_config:check_config",
