@@ -6,8 +6,11 @@ original closes without a word and ours says ERROR first; that is the one differ
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +18,19 @@ import pytest
 
 from tests.interop.admin_client import GREETING
 from tests.interop.lab import Lab
-from tests.interop.programs import wait_until
-from tests.interop.proxies import DirectorKind, Proxy, ProxySettings
+from tests.interop.programs import Program, wait_until
+from tests.interop.proxies import (
+    CHECKOUT,
+    DirectorKind,
+    Proxy,
+    ProxySettings,
+    director_command,
+)
 from tests.interop.rings import Ring
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
+ADMIN_PORT = 20091
 HOSTS = ["127.0.0.2", "127.0.0.3", "127.0.0.4@tagA"]
 LAST_QUESTION = b"USER-LOOKUP\tthe-end\tno-such-tag\n"
 LAST_REPLY = b"\t0\t\t\n"
@@ -259,3 +269,45 @@ def test_a_watchdog_takes_a_host_out_and_in_again(ring: Ring, watched: int) -> N
     wait_until(lambda: host_lines(there) == host_lines(here), 10, "agreement on hosts")
 
     assert host_lines(here)[:2] == [b"127.0.0.2\t100\t\tU", b"127.0.0.3\t0\t\tU"]
+
+
+def test_administrators_are_served_over_tcp(lab: Lab) -> None:
+    """With the original's client; the unix socket beside it is for root only (section 1.1)."""
+    ip = lab.address()
+    directory = lab.directory / "tcp"
+    (directory / "login").mkdir(parents=True)
+    configuration = directory / "director.conf"
+    configuration.write_text(
+        f"base_dir = {directory}\n"
+        f"director_mail_servers = {' '.join(HOSTS)}\n"
+        "service director {\n"
+        "  user = root\n"
+        "  unix_listener login/director {\n    mode = 0666\n  }\n"
+        "  unix_listener director-admin {\n    mode = 0600\n  }\n"
+        f"  inet_listener doveadm {{\n    address = {ip}\n    port = {ADMIN_PORT}\n  }}\n"
+        "}\n"
+    )
+    program = lab.keep(
+        Program(
+            director_command("serve", "-c", str(configuration)),
+            log=directory / "director.log",
+            environment={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        )
+    )
+    wait_until((directory / "director-admin").exists, 20, "start of the director")
+    command = ["doveadm", "-c", str(configuration), "-f", "tab", "-h", "director", "status"]
+
+    result = subprocess.run(
+        [*command, "-a", f"{ip}:{ADMIN_PORT}"], capture_output=True, text=True, check=False
+    )
+    mode = stat.S_IMODE((directory / "director-admin").stat().st_mode)
+    program.stop()
+
+    assert mode == 0o600
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [
+        "127.0.0.2",
+        "127.0.0.3",
+        "127.0.0.4",
+    ]
+    assert not (directory / "director-admin").exists()
