@@ -24,6 +24,10 @@ from ring.messages import UNKNOWN_TIMESTAMP, Host, Message, Stamp, UserKickHash,
 from ring.state import Pool, State
 from ring.users import ABSENT, is_expired, is_near_expiry, is_recently_updated
 
+SEQUENCE_MAX = 0xFFFF_FFFF
+"""A sequence has 32 bits on the wire; one more would cost every link. It starts again at one, and
+is believed again when the next handshake makes the others forget (section 4.2)."""
+
 UNTIMED_SUPPRESSION_S = 15
 """A user line without a time refreshes an entry only when that is older than this, or a quarter of
 the expiry if that is less (users-and-hosts.md section 7)."""
@@ -37,7 +41,6 @@ class Refreshed:
     is_forced: bool
 
 
-UNCHANGED = Refreshed(False, False)
 CHANGED = Refreshed(True, False)
 
 
@@ -62,7 +65,7 @@ class Gossip:
 
     def own_stamp(self) -> Stamp:
         own = self._state.directors.own
-        own.last_sequence += 1
+        own.last_sequence = own.last_sequence % SEQUENCE_MAX + 1
         return Stamp(origin=own.address, sequence=own.last_sequence)
 
     def accept(self, stamp: Stamp) -> Stamp | None:
@@ -145,27 +148,25 @@ class Gossip:
         state = self._state
         pool = state.pool(tag)
         timestamps = users.timestamps
+        special = pool.special
         if users.is_handshake:
             wall = state.wall
             if max(timestamps) > wall:
                 timestamps = [min(timestamp, wall) for timestamp in timestamps]
-            for row in users.weak:
-                if numbers[row] >= 0:
-                    pool.special.add(users.hashes[row])  # the slow path decides and tidies up
+            if users.weak:
+                special = special | {users.hashes[row] for row in users.weak}
         changed, slow = pool.table.merge(
             users.hashes,
             numbers,
             timestamps,
             wall=state.wall,
             expire_s=state.settings.user_expire_s,
-            special=pool.special,
+            special=special,
         )
         is_forwarded = not users.is_handshake or self.is_export_forwarded(link)
         if changed and is_forwarded:
             hashes = users.hashes
-            if (
-                max(timestamps) <= state.wall
-            ):  # so none was clamped, and all are stored as they came
+            if max(timestamps) <= state.wall:  # none was clamped, all are stored as they came
                 packed = [(hashes[row], timestamps[row] << 16 | numbers[row]) for row in changed]
             else:
                 packed = [(hashes[row], pool.table.find(hashes[row])) for row in changed]
@@ -205,8 +206,6 @@ class Gossip:
         host = self._state.hosts.by_number[number]
         assert host is not None
         outcome = self.refresh_user(pool, user_hash, host, timestamp, is_weak=is_weak)
-        if user_hash not in pool.weak and user_hash not in pool.moving:
-            pool.special.discard(user_hash)
         if outcome.is_changed and is_forwarded:
             packed = pool.table.find(user_hash)
             exclude = None if outcome.is_forced else link.director
@@ -222,13 +221,14 @@ class Gossip:
         is_timed = timestamp != UNKNOWN_TIMESTAMP
         if not is_timed:
             timestamp = wall
-        if is_expired(timestamp, wall, expire_s):
-            return UNCHANGED
+        assert not is_expired(timestamp, wall, expire_s)  # `UserTable.merge` passes those over
         packed = pool.table.find(user_hash)
         if packed == ABSENT:
             pool.table.store(user_hash, host.number, min(timestamp, wall))
             if is_weak:
                 pool.mark_weak(user_hash)
+            else:
+                pool.clear_weak(user_hash)  # of before its host was flushed
             return CHANGED
         stored = packed >> 16
         current = state.hosts.by_number[packed & 0xFFFF]
@@ -294,7 +294,12 @@ class Gossip:
     # --- weak users -------------------------------------------------------------------------------
 
     def weak_received(self, link: Link, message: UserWeak) -> None:
-        """A director suspends a user's logins until the ring agrees on its host (section 8.2)."""
+        """A director suspends a user's logins until the ring agrees on its host (section 8.2).
+
+        Who knows better says so in all directions, the sender's too. The original does not answer
+        the sender, so that two who know better on both sides of the originator (or the other half
+        of a pair) leave it waiting until it gives up (users-and-hosts.md section 10).
+        """
         state = self._state
         host = state.hosts.get(message.ip)
         stamp = self.accept(message.stamp)
@@ -305,21 +310,20 @@ class Gossip:
         outcome = self.refresh_user(pool, message.user_hash, host, state.wall, is_weak=not is_ours)
         if not outcome.is_changed and is_ours:
             return
-        exclude = None if is_ours or outcome.is_forced else link.director
         packed = pool.table.find(message.user_hash)
-        if message.user_hash in pool.weak:
+        if message.user_hash not in pool.weak:
+            self.flood_user(pool, message.user_hash, packed, exclude=None)
+            return
+        if stamp is None:
+            if not pool.may_forward_weak(message.user_hash):
+                return
             origin = state.directors.find(message.stamp.origin)
-            if stamp is None:
-                assert origin is not None
-                if not pool.may_forward_weak(message.user_hash):
-                    return
-                stamp = Stamp(origin=message.stamp.origin, sequence=origin.last_sequence)
-            stored = state.hosts.by_number[packed & 0xFFFF]
-            assert stored is not None
-            weak = UserWeak(stamp=stamp, user_hash=message.user_hash, ip=stored.ip)
-            self.flood_weak(weak, source=link, exclude=exclude)
-        elif packed != ABSENT:
-            self.flood_user(pool, message.user_hash, packed, exclude=exclude)
+            assert origin is not None
+            stamp = Stamp(origin=message.stamp.origin, sequence=origin.last_sequence)
+        stored = state.hosts.by_number[packed & 0xFFFF]
+        assert stored is not None
+        weak = UserWeak(stamp=stamp, user_hash=message.user_hash, ip=stored.ip)
+        self.flood_weak(weak, source=link, exclude=link.director)
 
     def become_weak(self, pool: Pool, user_hash: int, ip: IpAddress) -> None:
         pool.mark_weak(user_hash)

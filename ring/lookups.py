@@ -13,6 +13,7 @@ Also here: what ends a user's entry, the sweep that walks the table shard by sha
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable
 
 import attrs
@@ -102,18 +103,17 @@ class Lookups:
         expire_s = state.settings.user_expire_s
         if pool is not None and user_hash in pool.moving:
             return ParkedReason.MOVING
-        if packed != ABSENT and is_expired(packed >> 16, state.wall, expire_s):
-            assert pool is not None
-            pool.forget(user_hash)
-            packed = ABSENT
-        if packed == ABSENT:
+        if pool is None:
             return self._assign(user_hash, tag)
-        assert pool is not None
+        is_weak = user_hash in pool.weak
+        if packed == ABSENT or (is_expired(packed >> 16, state.wall, expire_s) and not is_weak):
+            pool.forget(user_hash)
+            return self._assign(user_hash, tag)
         stored = state.hosts.by_number[packed & 0xFFFF]
         assert stored is not None
         if state.right is None and state.is_synced:
             pool.clear_weak(user_hash)
-        elif user_hash in pool.weak:
+        elif is_weak:
             return ParkedReason.WEAK
         elif is_near_expiry(packed >> 16, state.wall, expire_s):
             if not state.is_synced:
@@ -234,23 +234,29 @@ class Lookups:
         )
 
     def timeout_due(self) -> None:
-        """Fail the lookups that have waited long enough, exactly those."""
+        """Fail the lookups that have waited long enough, exactly those, so many a turn.
+
+        A user whose agreement did not come in time is no longer weak; others who wait for it may
+        begin another round.
+        """
         state = self._state
         before = state.now - limits.LOOKUP_TIMEOUT_S
-        for parked in list(self._parked.values()):
+        for parked in list(itertools.islice(self._parked.values(), limits.WALK_USERS_MAX)):
             if parked.parked_at > before:
                 state.timers.set("lookups", parked.parked_at + limits.LOOKUP_TIMEOUT_S)
                 return
             self._unpark(parked)
-            pool = state.pools.get(parked.tag)
             self._answer(parked, None, Refusal.TIMED_OUT)
-            if parked.reason is ParkedReason.WEAK and pool is not None:
-                pool.clear_weak(parked.user_hash)
+            if parked.reason is ParkedReason.WEAK:
+                state.pools[parked.tag].clear_weak(parked.user_hash)
+                state.settled_users.append((parked.tag, parked.user_hash))
+        if self._parked:
+            state.timers.set("lookups", state.next_turn)
 
     def retry_users(self, keys: list[tuple[bytes, int]]) -> None:
-        """These users stopped being weak or moving: decide the lookups that wait for them."""
+        """These users stopped being weak or moving: look at who waits for them again."""
         for key in keys:
-            self._retry(list(self._by_user.get(key, {}).values()))
+            self._retrying += self._by_user.get(key, {}).values()
 
     def retry_all(self) -> None:
         """The ring or the host list changed: look at every parked lookup again, oldest first."""
@@ -259,12 +265,9 @@ class Lookups:
             self._retrying = list(self._parked.values())
 
     def continue_work(self) -> None:
-        """Take the next step of a `retry_all`."""
-        part = self._retrying[: limits.WALK_USERS_MAX]
+        """Take the next step of retrying."""
+        waiting = self._retrying[: limits.WALK_USERS_MAX]
         del self._retrying[: limits.WALK_USERS_MAX]
-        self._retry(part)
-
-    def _retry(self, waiting: list[Parked]) -> None:
         for parked in waiting:
             if self._parked.get(parked.token) is not parked:
                 continue
@@ -299,8 +302,9 @@ class Lookups:
         for user_hash in list(pool.weak):
             packed = pool.table.find(user_hash)
             age_s = state.wall - (packed >> 16)
-            if packed == ABSENT:
-                pool.clear_weak(user_hash)
-            elif age_s >= expire_s + STUCK_WEAK_S and user_hash not in pool.moving:
+            if packed != ABSENT:
+                if age_s < expire_s + STUCK_WEAK_S or user_hash in pool.moving:
+                    continue
                 state.note("weak_user_dropped", user_hash=user_hash, age_s=age_s)
-                pool.forget(user_hash)
+            pool.forget(user_hash)
+            state.settled_users.append((pool.tag, user_hash))

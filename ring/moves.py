@@ -139,6 +139,7 @@ class Moves:
         """Write the new host into the table; return the old one, None if the user was unknown."""
         packed = self.live_entry(pool, user_hash)
         pool.table.store(user_hash, host.number, self._state.wall)
+        pool.clear_weak(user_hash)  # where it belongs is decided
         if packed == ABSENT:
             return None
         old = self._state.hosts.by_number[packed & 0xFFFF]

@@ -326,18 +326,18 @@ class RingNode:
             if link.is_overflowing:
                 link.discard_output()
                 self._members.lost(link, "output buffer full")
-        if state.settled_users:
-            settled, state.settled_users = state.settled_users, []
-            self._lookups.retry_users(settled)
-            self._kicks.start_waiting()
-            self._flushes.continue_work()
+        if not state.settled_users and not state.is_changed:
+            return
+        settled, state.settled_users = state.settled_users, []
+        self._lookups.retry_users(settled)
+        self._kicks.start_waiting()
         if state.is_changed:
             state.is_changed = False
             if state.is_synced:
                 self._administration.ring_synced()
             self._lookups.retry_all()
-            self._flushes.continue_work()
-            self._lookups.continue_work()
+        self._flushes.continue_work()
+        self._lookups.continue_work()
 
     def _timer_due(self, key: TimerKey) -> None:
         if isinstance(key, tuple):

@@ -7,6 +7,7 @@ sets `now` before it hands a stimulus down, so that nobody below passes time aro
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Literal, TypeAlias
 
 import attrs
@@ -121,6 +122,11 @@ class State:
     @property
     def wall(self) -> int:
         return int(self.now + self.wall_offset)
+
+    @property
+    def next_turn(self) -> float:
+        """The deadline of what is to go on as soon as everybody else had a turn."""
+        return math.nextafter(self.now, math.inf)
 
     @property
     def is_alone(self) -> bool:

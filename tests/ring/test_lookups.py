@@ -163,6 +163,36 @@ def test_reason_names_a_ring_that_never_was_and_the_tag() -> None:
     ] == [answer.detail for answer in answers(rig)]
 
 
+def test_reason_names_when_a_known_user_was_refreshed() -> None:
+    rig, left, right, _ = near_expiry_ring()
+    desync(left, right)
+    host_of(rig, 5)
+    host_of(rig, 6)
+    rig.pass_time(30.1)
+
+    assert [
+        "Timeout because ring not synced - queued for 30 secs"
+        f" (Ring not synced for 30 secs{refreshed}, hash={user_hash})"
+        for user_hash, refreshed in ((5, ", user refreshed 905 secs ago"), (6, ""))
+    ] == [answer.detail for answer in answers(rig)]
+
+
+def test_lookup_abandoned_while_it_is_to_be_looked_at_again_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "WALK_USERS_MAX", 1)
+    rig = Rig()
+    left, right = rig.ring()
+    sync = desync(left, right)
+    host_of(rig, 6)
+    host_of(rig, 7)
+    left.say(sync)
+    rig.node.abandon(("login", 7, b""))
+    rig.node.tick(rig.now)
+
+    assert [6] == [answer.user_hash for answer in answers(rig)]
+
+
 def test_abandoned_lookup_is_not_answered() -> None:
     rig = Rig()
     host_of(rig, 6)
@@ -270,6 +300,46 @@ def test_weak_user_that_timed_out_is_no_longer_weak() -> None:
     assert rig.node.statistics().weak == 0
 
 
+def test_user_stays_weak_though_it_expires_meanwhile() -> None:
+    """Or it would be placed anew here while the ring agrees on where it was."""
+    rig, left, right, stored = near_expiry_ring()
+    host_of(rig, 5)
+    weak = next(line for line in right.heard() if line.startswith("USER-WEAK"))
+    rig.pass_time(26)
+    rig.node.lookup("second", 5, b"", rig.now)
+    assert [] == answers(rig)
+    left.say(weak)
+
+    assert [stored, stored] == [str(answer.ip) for answer in answers(rig)]
+
+
+def test_who_else_waits_for_a_weak_user_is_looked_at_again_when_the_first_gives_up() -> None:
+    rig, left, right, _ = near_expiry_ring()
+    assert host_of(rig, 5) is None
+    rig.pass_time(5)
+    rig.node.lookup("second", 5, b"", rig.now)
+    for _ in range(5):
+        rig.pass_time(5.1)
+        left.say("PING", "PONG")
+        right.say("PING", "PONG")
+
+    first, second = answers(rig)
+    assert Refusal.TIMED_OUT is first.refusal
+    assert hashed(rig, 5) == str(second.ip)  # the old entry has expired by now
+
+
+def test_weak_user_whose_host_is_flushed_is_placed_anew_and_no_longer_weak() -> None:
+    rig, left, _, stored = near_expiry_ring()
+    assert host_of(rig, 5) is None
+    left.say(f"HOST-FLUSH\t127.0.1.1\t19001\t9\t{stored}")
+    rig.pass_time(0.5)
+    assert rig.node.statistics().weak == 0
+    left.say(f"SYNC\t{rig.own_fields}\t{rig.node._state.sync_sequence}\t9\tNOW\tHH")
+
+    assert [hashed(rig, 5)] == [str(answer.ip) for answer in answers(rig)]
+    assert hashed(rig, 5) == host_of(rig, 5)
+
+
 def test_stuck_weak_user_is_dropped_after_its_grace() -> None:
     rig = Rig()
     left, right = rig.ring()
@@ -320,6 +390,43 @@ def test_refresh_keeps_known_users_alive_in_every_tag_and_creates_nobody() -> No
     rig.pass_time(400, step=100.0)
     rig.node.refresh(5, rig.now)
     assert rig.node.user_status(5, b"", rig.now).current is None
+
+
+def test_lookups_that_time_out_together_do_so_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WALK_USERS_MAX", 100)
+    rig = Rig()
+    for user_hash in range(1, 251):
+        host_of(rig, user_hash)
+    rig.now += 30.1
+    rig.node.tick(rig.now)
+    assert 100 == len([e for e in rig.node.drain() if isinstance(e, LookupAnswered)])
+    assert rig.node.deadline <= rig.now + 1e-9
+    rig.now += 0.001
+    rig.node.tick(rig.now)
+    rig.now += 0.001
+    rig.node.tick(rig.now)
+
+    assert 150 == len([e for e in rig.node.drain() if isinstance(e, LookupAnswered)])
+    assert rig.node.statistics().parked == 0
+
+
+def test_lookups_of_one_user_are_answered_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WALK_USERS_MAX", 10)
+    rig = alone()
+    host_of(rig, 5)
+    rig.node.command("m", UserMove(user_hash=5, ip=ip_address(other_host(rig, 5))), rig.now)
+    for number in range(25):
+        rig.node.lookup(number, 5, b"", rig.now)
+    rig.run()
+    rig.now += 2.1
+    rig.node.tick(rig.now)
+    rig.run()
+    assert 10 == len(answers(rig))
+    rig.node.tick(rig.now)
+    rig.node.tick(rig.now)
+    rig.run()
+
+    assert list(range(25)) == [answer.token for answer in answers(rig)]
 
 
 def test_a_thousand_parked_lookups_are_answered_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
