@@ -259,14 +259,6 @@ DEFINITIONS = (
         in_doubt="auth-userdb.",
     ),
     Definition(
-        name="director_status_listen",
-        kind="address:port",
-        is_ours=True,
-        meaning="Where the status page, /metrics and /healthz are served (HTTP). Empty: nowhere.",
-        trade_off="It has no passwords: listen where only your own people and machines can ask.",
-        in_doubt="127.0.0.1:9092.",
-    ),
-    Definition(
         name="director_snapshot_path",
         kind="path",
         is_ours=True,

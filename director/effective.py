@@ -37,7 +37,6 @@ def _quoted(text: str) -> str:
 
 def setting_texts(settings: Settings) -> dict[str, str]:
     """Return every setting outside `service director` by name, as text without quotes."""
-    status = settings.status_listen
     snapshot = settings.snapshot_path
     return {
         "base_dir": str(settings.base_dir),
@@ -61,7 +60,6 @@ def setting_texts(settings: Settings) -> dict[str, str]:
         "director_auth_login_socket": _relative(settings.auth_login_socket, settings),
         "director_auth_userdb_socket": _relative(settings.auth_userdb_socket, settings),
         "director_log_format": settings.log_format.value,
-        "director_status_listen": str(status) if status is not None else "",
         "director_snapshot_path": str(snapshot) if snapshot is not None else "",
         "director_snapshot_interval": format_time(settings.snapshot_interval_s),
     }

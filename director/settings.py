@@ -30,7 +30,6 @@ from director.addresses import (
     find_own,
     parse_directors,
     resolve_name,
-    split_port,
 )
 from director.config import Config, ConfigError, Section, Value
 from director.definitions import BY_NAME, REMOVED, VARIABLES
@@ -42,7 +41,7 @@ from director.listeners import (
     read_listeners,
 )
 from director.quantities import parse_number, parse_size_bytes, parse_time_s
-from ring.address import DirectorAddress, IpAddress, parse_ip
+from ring.address import DirectorAddress, IpAddress
 from ring.errors import ValueRefused
 from ring.hashing import HashKind, UsernameTemplate
 from ring.hosts import parse_mail_servers
@@ -67,17 +66,6 @@ class ProxyRefresh(enum.Enum):
     AUTO = "auto"
     YES = "yes"
     NO = "no"
-
-
-@attrs.frozen(kw_only=True)
-class StatusAddress:
-    """Where HTTP is served."""
-
-    ip: IpAddress
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +105,6 @@ class Settings:
     proxy_refresh: ProxyRefresh
     auth_login_socket: Path
     auth_userdb_socket: Path
-    status_listen: StatusAddress | None
     snapshot_path: Path | None
     snapshot_interval_s: int
     """0: only at the end."""
@@ -323,7 +310,6 @@ def _read_settings(
         proxy_refresh=ProxyRefresh(read.choice("director_proxy_refresh")),
         auth_login_socket=read.path("director_auth_login_socket", base_dir),
         auth_userdb_socket=read.path("director_auth_userdb_socket", base_dir),
-        status_listen=read.parsed("director_status_listen", _parse_status_address),
         snapshot_path=read.parsed("director_snapshot_path", _parse_absolute_path),
         snapshot_interval_s=read.quantity("director_snapshot_interval"),
         listeners=service.listeners,
@@ -431,15 +417,6 @@ def parse_flush_socket(text: str) -> str:
     if text:
         FlushProgram.parse(text)
     return text
-
-
-def _parse_status_address(text: str) -> StatusAddress | None:
-    if not text:
-        return None
-    host, port = split_port(text, 0)
-    if not port:
-        raise ValueRefused(f"got {text!r}, expected address:port, like 127.0.0.1:9092")
-    return StatusAddress(ip=parse_ip("0.0.0.0" if host == "*" else host), port=port)
 
 
 def _parse_absolute_path(text: str) -> Path | None:

@@ -54,7 +54,6 @@ def test_standalone_example_with_all_its_examples_in_force_loads() -> None:
     assert settings.own is not None
     assert settings.own.ip == parse_ip("10.0.0.1")
     assert settings.flush_socket
-    assert settings.status_listen is not None
 
 
 def test_drop_in_for_dovecot_23_keeps_its_hash_and_its_sockets() -> None:

@@ -34,7 +34,6 @@ director_username_hash = %{user | lower}
 auth_master_user_separator = "#"
 director_user_kick_delay = 90 s
 director_output_buffer_size = 1000k
-director_status_listen = [::1]:80
 director_snapshot_path = "/var/lib/a #b/$x/\"q\"\\"
 director_auth_login_socket = /elsewhere/auth
 base_dir = /run/d

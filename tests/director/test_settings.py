@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from director.settings import (
     LogFormat,
     ProxyRefresh,
     Settings,
-    StatusAddress,
     load,
     load_text,
     parse_flush_socket,
@@ -69,7 +67,7 @@ def test_defaults_are_the_classic_ones() -> None:
     assert ProxyRefresh.AUTO is found.proxy_refresh
     assert Path("/run/dovecot/auth-login") == found.auth_login_socket
     assert Path("/run/dovecot/auth-userdb") == found.auth_userdb_socket
-    assert (found.status_listen, found.snapshot_path, found.snapshot_interval_s) == (None, None, 0)
+    assert (found.snapshot_path, found.snapshot_interval_s) == (None, 0)
     assert (
         found.default_internal_user,
         found.default_login_user,
@@ -109,8 +107,6 @@ def test_node_settings_carry_what_the_node_decides_by() -> None:
         ("director_hash = sha1", "got 'sha1', expected one of ('md5', 'murmur3')"),
         ("director_username_hash = %Q", "director_username_hash: "),
         ("director_flush_socket = /bin/x", "'/bin/x' does not say how to reach the flush program"),
-        ("director_status_listen = 9090", "got '9090', expected address:port"),
-        ("director_status_listen = a.b:80", "'a.b' is not an IP address"),
         ("director_snapshot_path = x", "got 'x', expected an absolute path"),
         ("director_auth_login_socket =", "got nothing, expected a path"),
         ("base_dir = run", "got 'run', expected an absolute path"),
@@ -174,15 +170,13 @@ def test_bad_flush_socket_is_refused(text: str) -> None:
 def test_our_own_settings_are_read() -> None:
     found = settings(
         HOSTS + "director_log_format = json\ndirector_kick = ANVIL\ndirector_proxy_refresh = no\n"
-        "director_status_listen = [::1]:9092\ndirector_snapshot_path = /var/lib/d/snapshot\n"
+        "director_snapshot_path = /var/lib/d/snapshot\n"
         "director_snapshot_interval = 60 s\ndirector_auth_login_socket = /x/auth\n"
     )
 
     assert LogFormat.JSON is found.log_format
     assert KickMethod.ANVIL is found.kick
     assert ProxyRefresh.NO is found.proxy_refresh
-    assert StatusAddress(ip=ipaddress.ip_address("::1"), port=9092) == found.status_listen
-    assert str(found.status_listen) == "[::1]:9092"
     assert (Path("/var/lib/d/snapshot"), 60) == (found.snapshot_path, found.snapshot_interval_s)
     assert Path("/x/auth") == found.auth_login_socket
 
