@@ -1,4 +1,4 @@
-# make demo: see it work.  make test: everything a machine can check.
+# make demo: see it work.  make test: everything a machine can check.  make bench: how fast it is.
 # make test-24: the tests with Dovecot 2.4, as root; they build themselves a Debian 13 first.
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Outside the checkout, because paths of unix sockets are short.
 DOVECOT24_CHROOT ?= /var/tmp/ringdirector-dovecot24
 
-.PHONY: demo test test-24 dovecot24 format clean
+.PHONY: demo test test-24 dovecot24 bench bench-quick format clean
 
 demo: $(STAMP)
 	$(BIN)/director demo
@@ -23,6 +23,13 @@ test-24: dovecot24
 
 dovecot24: $(STAMP)
 	tests/interop24/build-chroot $(DOVECOT24_CHROOT) $(BIN)/python
+
+# Beside the real director where Debian's dovecot-core 2.3 is installed and make runs as root.
+bench: $(STAMP)
+	$(BIN)/python -m sim.bench
+
+bench-quick: $(STAMP)
+	$(BIN)/python -m sim.bench --quick
 
 format: $(STAMP)
 	$(BIN)/ruff format .
