@@ -77,7 +77,8 @@ def _host_list(node: RingNode) -> bytes:
 def _director_line(status: DirectorStatus) -> bytes:
     ip = status.source_ip if status.address is None else status.address.ip
     port = 0 if status.address is None else status.address.port
-    fields = [ip_text(ip), str(port), status.role, str(status.last_failed), status.status]
+    wire = " (native)" if status.link is not None and status.link.is_native else ""
+    fields = [ip_text(ip), str(port), status.role, str(status.last_failed), status.status + wire]
     if status.link is not None:
         fields += _link_fields(status.link)
     elif status.sync_ms is not None:

@@ -20,6 +20,7 @@ from director.sessions.admin_requests import (
 )
 from ring.commands import HostDown, HostFlush, HostRemove, HostSet, HostUp, UserMove
 from ring.effects import Dial
+from ring.messages import NATIVE_MINOR
 from ring.settings import HostSetting
 from tests.director.sessions.office import OTHER, OWN, USER_EXPIRE_S, WALL, Office
 
@@ -208,6 +209,19 @@ def test_connections_have_twelve_columns_even_unnamed_ones() -> None:
     assert [len(row) for row in rows if row[2] != b"self"] == [12, 12]
     assert rows[0][:5] == [b"127.0.0.9", b"0", b"in", b"0", b"handshaking - 0 USERs received"]
     assert rows[-1][:5] == [b"127.0.0.9", b"9090", b"out", b"0", b"handshaking - 0 USERs sent"]
+    office.close()
+
+
+def test_the_status_of_a_link_tells_when_it_speaks_native() -> None:
+    """In a column that Dovecot's own doveadm shows too."""
+    office = Office(OWN, OTHER)
+    dial = next(effect for effect in office.node.drain() if isinstance(effect, Dial))
+    office.node.link_connected(dial.link_id, 0.0)
+    office.node.received(dial.link_id, b"VERSION\tdirector\t1\t%d\n" % NATIVE_MINOR, 0.0)
+
+    row = lines(office, ListDirectors())[1].split(b"\t")
+
+    assert row[4] == b"handshaking - 0 USERs sent (native)"
     office.close()
 
 
