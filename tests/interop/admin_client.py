@@ -30,7 +30,10 @@ class UserRow:
 
 @attrs.frozen(kw_only=True)
 class DirectorRow:
-    """`kind` is one of self, left, right, in, out, removed, or empty without a connection."""
+    """`kind` is one of self, left, right, in, out, removed, or empty without a connection.
+
+    `status` of a connection between two of ours ends with "(native)" when it speaks that.
+    """
 
     ip: str
     port: int
@@ -108,7 +111,12 @@ class AdminClient:
     def directors(self) -> list[DirectorRow]:
         """Return all rows that name a director (an anonymous incoming connection does not)."""
         return [
-            DirectorRow(ip=row[0], port=int(row[1]), kind=row[2], status=row[4])
+            DirectorRow(
+                ip=row[0],
+                port=int(row[1]),
+                kind=row[2],
+                status=row[4],
+            )
             for row in self.ask_list("DIRECTOR-LIST")
             if "." in row[0] or ":" in row[0]
         ]

@@ -95,6 +95,7 @@ class Program:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd="/",
                 env=environment,
             )
 

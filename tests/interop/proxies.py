@@ -200,12 +200,28 @@ class Proxy:
     def userdb_socket(self) -> Path:
         return self.dovecot.run / "director-userdb"
 
+    @property
+    def admin_socket(self) -> Path:
+        return self.dovecot.run / "director-admin"
+
     def admin(self) -> AdminClient:
-        return AdminClient(self.dovecot.run / "director-admin")
+        return AdminClient(self.admin_socket)
 
     def doveadm_director(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Dovecot's own `doveadm director`, which cannot tell the three kinds apart."""
         return self.dovecot.doveadm("director", *arguments)
+
+    def director(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run our own command line."""
+        return subprocess.run(
+            director_command(*arguments),
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def directors(self) -> list[DirectorRow]:
         with self.admin() as admin:

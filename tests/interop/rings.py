@@ -20,6 +20,7 @@ from tests.interop.proxies import DirectorKind, Proxy, ProxySettings
 
 SYNC_TIMEOUT_S = 60.0
 AGREE_TIMEOUT_S = 20.0
+DIFFERENCES_SHOWN = 10
 
 QUICK_SETTINGS = {
     "director_user_expire": "15 min",
@@ -134,7 +135,9 @@ class Ring:
         try:
             wait_until(is_agreed, AGREE_TIMEOUT_S, "all nodes agree")
         except TimeoutError as error:
-            raise AssertionError("\n".join(self.differences()) or str(error)) from None
+            found = self.differences()
+            shown = found[:DIFFERENCES_SHOWN]
+            raise AssertionError("\n".join([f"{len(found)}:", *shown, str(error)])) from None
 
     def differences(self) -> list[str]:
         """Return one line for each difference between the first running node and another."""

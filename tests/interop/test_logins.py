@@ -71,7 +71,7 @@ class World:
             }
 
 
-@pytest.fixture(scope="module", params=[DirectorKind.REAL], ids=lambda kind: kind.value)
+@pytest.fixture(scope="module", params=DirectorKind, ids=lambda kind: kind.value)
 def world(request: pytest.FixtureRequest) -> Generator[World, None, None]:
     with Lab() as lab:
         backends = Backends(lab, 5)

@@ -25,7 +25,6 @@ from tests.interop.rings import Ring
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-REPLACEMENT = DirectorKind.REAL
 USERS = [f"user{n:02}@example.com" for n in range(60)]
 MOVED = USERS[::2]
 SESSIONS_PER_NODE = 8
@@ -121,26 +120,46 @@ def replace_in_service(
     return made
 
 
-def test_a_live_ring_is_replaced_node_by_node_and_one_step_back() -> None:
-    with Lab() as lab:
-        backends = Backends(lab, 4)
-        ring = Ring(lab, [DirectorKind.REAL] * 3, backends.ips, {})
-        ring.start()
-        places = spread(ring)
-        stream = LoginStream(ring.nodes)
-        with stream.running():
-            sessions = {
-                node: [ImapSession(node.ip, user) for user in USERS[:SESSIONS_PER_NODE]]
-                for node in ring.nodes
-            }
-            for node in list(ring.nodes):
-                live = [session for n in ring.nodes for session in sessions.get(n, [])]
+@pytest.fixture
+def lab() -> Generator[Lab, None, None]:
+    with Lab() as made:
+        yield made
 
-                assert [session.backend() for session in live] == [places[s.user] for s in live]
-                replace_in_service(ring, stream, node, REPLACEMENT, places)
-                for session in sessions.pop(node):
-                    session.close()
-            replace_in_service(ring, stream, ring.nodes[1], DirectorKind.REAL, places)
 
-        assert stream.seen == {user: {places[user]} for user in USERS}
-        assert ring.complaints() == []
+def test_a_live_ring_is_replaced_node_by_node_and_one_step_back(lab: Lab) -> None:
+    backends = Backends(lab, 4)
+    ring = Ring(lab, [DirectorKind.REAL] * 3, backends.ips, {})
+    ring.start()
+    places = spread(ring)
+    stream = LoginStream(ring.nodes)
+    with stream.running():
+        sessions = {
+            node: [ImapSession(node.ip, user) for user in USERS[:SESSIONS_PER_NODE]]
+            for node in ring.nodes
+        }
+        for node in list(ring.nodes):
+            live = [session for n in ring.nodes for session in sessions.get(n, [])]
+
+            assert [session.backend() for session in live] == [places[s.user] for s in live]
+            replace_in_service(ring, stream, node, DirectorKind.STANDALONE, places)
+            for session in sessions.pop(node):
+                session.close()
+
+        assert link_statuses(ring) == {"synced (native)"}
+        assert "synced (native)" in ring_status(ring.nodes[0])
+        replace_in_service(ring, stream, ring.nodes[1], DirectorKind.REAL, places)
+
+    assert link_statuses(ring) == {"synced", "synced (native)"}
+    assert stream.seen == {user: {places[user]} for user in USERS}
+    assert ring.complaints() == []
+
+
+def link_statuses(ring: Ring) -> set[str]:
+    """Return what our nodes say about their links to neighbours."""
+    ours = [node for node in ring.nodes if node.settings.kind is not DirectorKind.REAL]
+    rows = [row for node in ours for row in node.directors()]
+    return {row.status for row in rows if row.kind in ("left", "right")}
+
+
+def ring_status(node: Proxy) -> str:
+    return node.director("ring", "status", "-a", str(node.admin_socket)).stdout

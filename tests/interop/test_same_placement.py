@@ -11,7 +11,7 @@ from tests.interop.proxies import DirectorKind, Proxy, ProxySettings
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-KINDS = [DirectorKind.REAL]
+KINDS = list(DirectorKind)
 USERS = [f"user{n:03}@example.com" for n in range(160)] + [f"Gold.{n}" for n in range(40)]
 
 
