@@ -133,11 +133,23 @@ class PollSet:
             self._ready = self._epoll.poll(0, limits.POLL_DESCRIPTORS_MAX)
             self._ready.reverse()
         ready, handlers, clock = self._ready, self._handlers, self._clock
-        while ready:
+        while ready:  # hot: bench login
             descriptor, events = ready.pop()
             handler = handlers.get(descriptor)
-            if handler is not None:
-                self._serve(descriptor, handler, events)
+            if handler is None:
+                continue
+            try:
+                if events & READ:
+                    handler.readable()
+                elif events & _GONE:
+                    raise ConnectionResetError("the other end is gone")
+                if events & WRITE and handlers.get(descriptor) is handler:
+                    handler.writable()
+            except BlockingIOError:
+                pass  # a spurious wake-up: there will be another event
+            except (OSError, RemoteProtocolError) as error:
+                if handlers.get(descriptor) is handler:
+                    handler.failed(error)
             if clock() >= ends_at:
                 break
         self._is_serving = False
@@ -161,20 +173,6 @@ class PollSet:
         """Close the epoll descriptor; everything served must have been discarded or removed."""
         self._close_discarded()
         self._epoll.close()
-
-    def _serve(self, descriptor: int, handler: Handler, events: int) -> None:
-        try:
-            if events & READ:
-                handler.readable()
-            elif events & _GONE:
-                raise ConnectionResetError("the other end is gone")
-            if events & WRITE and self._handlers.get(descriptor) is handler:
-                handler.writable()
-        except BlockingIOError:
-            pass  # a spurious wake-up: there will be another event
-        except (OSError, RemoteProtocolError) as error:
-            if self._handlers.get(descriptor) is handler:
-                handler.failed(error)
 
     def _call_due(self) -> None:
         now, due = self._clock(), []

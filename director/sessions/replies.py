@@ -9,21 +9,21 @@ the last; an empty user name is one; the bare words `host`, `user` and `director
 `director_proxy_maybe` is done as section 4.4 recommends: a user of this very machine loses `proxy`
 and logs in locally, everybody else has it added. The original did neither.
 
-Nearly every line is `OK id user=.. proxy ..` without anything rare, so `plain_user` recognises
-those with substring searches (0.4 us); `parse_reply` takes the rest apart (3 us).
+Nearly every line is `OK id user=.. proxy ..` without anything rare. `reply_pattern` finds those,
+and their user name, in a whole read at a time (0.8 us a line; with `split` and substring searches
+it was 2.5 us); `parse_reply` takes the rest apart (3 us).
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 
 import attrs
 
 from ring.codec import tabs
 
 PROXY_MAYBE = b"director_proxy_maybe"
-DIRHASH = b"\tuser_dirhash="
-DIRDEST = b"\tuser_dirdest="
 
 
 @attrs.frozen(kw_only=True)
@@ -39,29 +39,22 @@ class HostWanted:
     port: bytes = b""
 
 
-def plain_user(line: bytes, fields_at: int) -> bytes | None:
-    """Return the user name of a line that certainly needs a host for the empty tag.
+def reply_pattern(keyword: bytes) -> re.Pattern[bytes]:
+    """Return what matches any whole line that begins with the keyword.
 
-    None: `parse_reply` must decide. `fields_at` is the offset behind the keyword's TAB.
+    Group 1 is the user name if the line certainly needs a host for the empty tag; otherwise it is
+    None and `parse_reply` must decide. A line takes time in proportion to its length, whatever is
+    in it: the repetitions give nothing back.
     """
-    # hot: bench login
-    if (
-        b"\thost=" in line
-        or b"\tdestuser=" in line
-        or b"\tdirector_" in line
-        or b"\x01" in line
-        or (
-            line.find(b"\tproxy\t", fields_at) < 0
-            and line[-6:] != b"\tproxy"
-            and line.find(b"\tproxy=", fields_at) < 0
-        )
-    ):
-        return None
-    user_at = line.find(b"\tuser=", fields_at) + 6
-    if user_at == 5:
-        return None
-    end = line.find(b"\t", user_at)
-    return line[user_at:] if end < 0 else line[user_at:end]
+    rare = rb"(?!host=|destuser=|director_"
+    value = rb"[^\t\x01\n]*"
+    return re.compile(
+        rb"^%b\t(?:[^\t\n]*\tuser=(%b)" % (re.escape(keyword), value)
+        + rb"(?:\t%b|proxy[=\t\n])%b)*+" % (rare, value)
+        + rb"\tproxy(?:=%b)?" % value
+        + rb"(?:\t%b)%b)*+\n|[^\n]*\n)" % (rare, value),
+        re.MULTILINE,
+    )
 
 
 def parse_reply(line: bytes) -> HostWanted | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from director.sessions import replies
 
-OK = len(b"OK\t")
+PATTERN = replies.reply_pattern(b"OK")
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,33 @@ FIELD = st.sampled_from(
 @given(st.lists(FIELD, max_size=6))
 def test_the_quick_look_never_disagrees_with_the_careful_one(fields: list[bytes]) -> None:
     line = b"\t".join([b"OK", b"1", *fields])
-    quick = replies.plain_user(line, OK)
+    match = PATTERN.fullmatch(line + b"\n")
+    assert match is not None
+    quick = match[1]
     careful = replies.parse_reply(line)
 
     if quick is not None:
         assert careful is not None
         assert (quick, b"") == (careful.user, careful.tag)
         assert not careful.is_maybe
+
+
+def test_the_quick_look_suffices_for_what_real_auth_services_send() -> None:
+    fields = b"user=u1\tport=19150\tproxy=y\tuser_alt=a\tlip=127.0.0.1\tlport=143\tpass=p1"
+    match = PATTERN.fullmatch(b"OK\t1\t" + fields + b"\n")
+
+    assert match is not None
+    assert match[1] == b"u1"
+
+
+@pytest.mark.parametrize("field", [b"\tproxy", b"\tproxy=", b"\tproxy_x", b"\t"])
+def test_the_quick_look_takes_no_longer_for_a_line_made_to_confuse_it(field: bytes) -> None:
+    """A pattern that tried every way to match would take minutes."""
+    line = b"OK\t1\tuser=a" + field * 2000 + b"\thost=x\n"
+    match = PATTERN.fullmatch(line)
+
+    assert match is not None
+    assert match[1] is None
 
 
 @pytest.mark.parametrize(
@@ -115,8 +135,10 @@ def test_same_place_is_same_address_and_port(
 
 
 def test_failure_names_the_request() -> None:
-    assert b"FAIL\t7\tcode=temp_fail" == replies.format_failure(b"OK\t7\tuser=a", OK)
-    assert b"FAIL\t7\tcode=temp_fail" == replies.format_failure(b"OK\t7", OK)
+    fields_at = len(b"OK\t")
+
+    assert b"FAIL\t7\tcode=temp_fail" == replies.format_failure(b"OK\t7\tuser=a", fields_at)
+    assert b"FAIL\t7\tcode=temp_fail" == replies.format_failure(b"OK\t7", fields_at)
 
 
 def test_host_fields() -> None:
