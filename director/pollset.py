@@ -26,6 +26,7 @@ byte budget instead of a time budget (a byte costs 3 ns to relay and 30 ns to lo
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable
@@ -81,7 +82,10 @@ class PollSet:
         self._is_serving = False
         self._discarded: list[Closable] = []
         self._timers: Timers[Callable[[], None]] = Timers()
-        self._nap: trio.CancelScope | None = None
+        self._is_napping = False
+        self._alarm = os.eventfd(0)
+        """Wakes a nap when a timer is set. Edge-triggered, so it need not be read, ever."""
+        self._epoll.register(self._alarm, select.EPOLLIN | select.EPOLLET)
 
     def __len__(self) -> int:
         return len(self._handlers)
@@ -120,8 +124,8 @@ class PollSet:
         With 0 it is called in the next turn, never in this one.
         """
         self._timers.set(callback, self._clock() + delay_s)
-        if self._nap is not None:
-            self._nap.cancel()
+        if self._is_napping:
+            os.eventfd_write(self._alarm, 1)
 
     def turn(self) -> bool:
         """Serve what is ready, without waiting; return whether more of the batch is left."""
@@ -164,15 +168,28 @@ class PollSet:
             if self.turn():
                 await trio.lowlevel.checkpoint()
                 continue
-            delay_s = max(0.0, self._timers.deadline - self._clock())
-            with trio.move_on_after(delay_s) as self._nap:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-            self._nap = None
+            self._is_napping = True
+            try:
+                await self._nap()
+            finally:
+                self._is_napping = False
 
     def close(self) -> None:
-        """Close the epoll descriptor; everything served must have been discarded or removed."""
+        """Close its own descriptors; everything served must have been discarded or removed."""
         self._close_discarded()
         self._epoll.close()
+        os.close(self._alarm)
+
+    async def _nap(self) -> None:
+        """Wait for a descriptor, the alarm or the next timer.
+
+        A cancel scope costs a third of a nap, and timers are rare: none without one.
+        """
+        if not self._timers:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            return
+        with trio.move_on_after(max(0.0, self._timers.deadline - self._clock())):
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
 
     def _call_due(self) -> None:
         now, due = self._clock(), []
