@@ -31,7 +31,6 @@ from ring.link import Link
 from ring.messages import UserKilled, UserKilledEverywhere
 from ring.messages import UserMove as UserMoveMessage
 from ring.state import Pool, State
-from ring.sync import Synchroniser
 from ring.users import ABSENT, is_expired
 
 
@@ -67,10 +66,9 @@ class Move:
 
 
 class Moves:
-    def __init__(self, state: State, gossip: Gossip, sync: Synchroniser) -> None:
+    def __init__(self, state: State, gossip: Gossip) -> None:
         self._state = state
         self._gossip = gossip
-        self._sync = sync
         self._moves: dict[tuple[bytes, int], Move] = {}
         self._by_kick: dict[int, Move] = {}
         self._by_flush: dict[int, Move] = {}

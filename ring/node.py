@@ -90,7 +90,7 @@ class RingNode:
         self._handshake = Handshake(state, self._heartbeat)
         self._members = Members(state, self._gossip, self._heartbeat, self._sync, self._handshake)
         self._host_list = HostList(state, self._gossip, self._sync)
-        self._moves = Moves(state, self._gossip, self._sync)
+        self._moves = Moves(state, self._gossip)
         self._kicks = Kicks(state, self._gossip, self._moves)
         self._flushes = Flushes(state, self._host_list, self._moves)
         self._lookups = Lookups(state, self._gossip)

@@ -13,7 +13,18 @@ from ipaddress import ip_address
 import attrs
 
 from ring.address import DirectorAddress, parse_ip
-from ring.effects import Dial, Effect, Hangup, Kick
+from ring.commands import Answer, Command
+from ring.effects import (
+    CommandAnswered,
+    Dial,
+    Effect,
+    Hangup,
+    Kick,
+    KickField,
+    KickHash,
+    KickName,
+    Noted,
+)
 from ring.messages import CLASSIC_MINOR
 from ring.node import RingNode
 from ring.settings import HostSetting, NodeSettings
@@ -40,6 +51,11 @@ def settings(
         minor=CLASSIC_MINOR,
     )
     return attrs.evolve(base, **changes)
+
+
+def alone(**changes: object) -> Rig:
+    """Return a director without neighbours."""
+    return Rig(settings(own="127.0.1.2", others=(), **changes))
 
 
 @attrs.define(eq=False)
@@ -196,6 +212,28 @@ class Rig:
         right.heard()
         assert self.node.is_synced
 
+    # --- administrators ------------------------------------------------------------------------
+
+    def command(self, command: Command, token: object = "c") -> list[Answer]:
+        """Run a command and return its answers so far."""
+        self.node.command(token, command, self.now)
+        self.run()
+        return self.answers(token)
+
+    def answers(self, token: object = "c") -> list[Answer]:
+        return [
+            effect.answer
+            for effect in self.effects
+            if isinstance(effect, CommandAnswered) and effect.token == token
+        ]
+
+    def place(self, user_hash: int, ip: str) -> None:
+        """Let a user belong to a host from now on."""
+        self.node.restore_users(b"", [user_hash], [ip_address(ip)], [int(self.wall)], self.now)
+
+    def kicks(self) -> list[KickName | KickField | KickHash]:
+        return [effect.what for effect in self.effects if isinstance(effect, Kick)]
+
     # --- text ----------------------------------------------------------------------------------
 
     @property
@@ -225,5 +263,5 @@ class Rig:
         return [
             dict(effect.fields)
             for effect in self.effects
-            if type(effect).__name__ == "Noted" and effect.kind == kind  # type: ignore[union-attr]
+            if isinstance(effect, Noted) and effect.kind == kind
         ]

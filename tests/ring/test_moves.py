@@ -1,53 +1,15 @@
-"""Moves, kicks and flushes: users-and-hosts.md sections 11 to 13."""
+"""Moves: the kill state machine of users-and-hosts.md sections 11 and 12."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 
-import pytest
-
-from ring import limits
-from ring.commands import (
-    Answer,
-    Command,
-    HostDown,
-    HostResetUsers,
-    UserKick,
-    UserKickField,
-    UserKickHash,
-    UserMove,
-)
-from ring.effects import (
-    AbortFlushProgram,
-    CommandAnswered,
-    Kick,
-    KickField,
-    KickHash,
-    KickName,
-    RunFlushProgram,
-)
+from ring.commands import Answer, HostFlush, UserMove
+from ring.effects import AbortFlushProgram, KickHash, RunFlushProgram
 from ring.moves import Stage
-from tests.ring.rig import HOSTS, Rig, settings
+from tests.ring.rig import HOSTS, Peer, Rig, alone, settings
 
 USER = 700
-
-
-def alone(**changes: object) -> Rig:
-    return Rig(settings(own="127.0.1.2", others=(), **changes))
-
-
-def place(rig: Rig, user_hash: int, ip: str) -> None:
-    rig.node.restore_users(b"", [user_hash], [ip_address(ip)], [int(rig.wall)], rig.now)
-
-
-def run(rig: Rig, command: Command, token: object = "c") -> list[Answer]:
-    rig.node.command(token, command, rig.now)
-    rig.run()
-    return [e.answer for e in rig.effects if isinstance(e, CommandAnswered) and e.token == token]
-
-
-def kicks(rig: Rig) -> list[KickName | KickField | KickHash]:
-    return [effect.what for effect in rig.effects if isinstance(effect, Kick)]
 
 
 def stage(rig: Rig, user_hash: int = USER) -> Stage | None:
@@ -61,25 +23,25 @@ def current(rig: Rig, user_hash: int = USER) -> str:
 
 
 def test_move_to_an_unknown_host_is_not_found() -> None:
-    assert [Answer.NOT_FOUND] == run(alone(), UserMove(user_hash=1, ip=ip_address("10.9.9.9")))
+    assert [Answer.NOT_FOUND] == alone().command(UserMove(user_hash=1, ip=ip_address("10.9.9.9")))
 
 
 def test_move_to_the_same_host_only_refreshes() -> None:
     rig = alone()
-    place(rig, USER, HOSTS[0])
+    rig.place(USER, HOSTS[0])
     rig.pass_time(5)
 
-    assert [Answer.OK] == run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[0])))
-    assert [] == kicks(rig)
+    assert [Answer.OK] == rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[0])))
+    assert [] == rig.kicks()
     assert stage(rig) is None
     assert rig.node.user_status(USER, b"", rig.now).expires_at == int(rig.wall) + 900
 
 
 def test_move_of_an_unknown_user_kicks_nobody_but_delays() -> None:
     rig = alone()
-    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[0])))
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[0])))
 
-    assert [] == kicks(rig)
+    assert [] == rig.kicks()
     assert Stage.DELAY is stage(rig)
     assert HOSTS[0] == current(rig)
 
@@ -87,10 +49,10 @@ def test_move_of_an_unknown_user_kicks_nobody_but_delays() -> None:
 def test_lone_director_kicks_then_delays_then_is_done() -> None:
     rig = alone()
     rig.kicks_answered = False
-    place(rig, USER, HOSTS[0])
-    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
 
-    assert [KickHash(user_hash=USER, except_ip=None)] == kicks(rig)
+    assert [KickHash(user_hash=USER, except_ip=None)] == rig.kicks()
     assert Stage.KILLING is stage(rig)
     rig.node.kick_finished(1, None, rig.now)
     assert Stage.DELAY is stage(rig)
@@ -102,8 +64,8 @@ def test_lone_director_kicks_then_delays_then_is_done() -> None:
 def test_failed_kick_is_noted_and_the_move_goes_on() -> None:
     rig = alone()
     rig.kicks_answered = False
-    place(rig, USER, HOSTS[0])
-    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
     rig.node.kick_finished(1, "ipc: connection refused", rig.now)
     rig.run()
 
@@ -145,7 +107,7 @@ def test_second_move_of_a_user_being_moved_elsewhere_keeps_the_first_kick() -> N
     left.say(f"USER-MOVE\t127.0.1.1\t19001\t2\t{USER}\t{HOSTS[2]}")
     left.say(f"USER-MOVE\t127.0.1.1\t19001\t3\t{USER}\t10.9.9.9")
 
-    assert [KickHash(user_hash=USER, except_ip=None)] == kicks(rig)
+    assert [KickHash(user_hash=USER, except_ip=None)] == rig.kicks()
     assert HOSTS[2] == current(rig)
 
 
@@ -153,7 +115,7 @@ def test_move_without_an_all_clear_is_given_up_after_thirty_seconds() -> None:
     rig = Rig()
     left, right = rig.ring()
     left.say(f"USER\t{USER}\t{HOSTS[0]}\tNOW")
-    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
     assert Stage.WAIT_EVERYONE is stage(rig)
     for _ in range(6):
         rig.pass_time(5)
@@ -171,8 +133,8 @@ def test_move_without_an_all_clear_is_given_up_after_thirty_seconds() -> None:
 def test_kick_slot_of_a_timed_out_move_is_given_back() -> None:
     rig = alone()
     rig.kicks_answered = False
-    place(rig, USER, HOSTS[0])
-    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
     assert rig.node.statistics().kicking == 1
     rig.pass_time(30.1)
 
@@ -196,8 +158,8 @@ def test_right_neighbour_that_vanished_ends_the_round() -> None:
 
 
 def flushing(rig: Rig) -> RunFlushProgram:
-    place(rig, USER, HOSTS[0])
-    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
     assert Stage.FLUSHING is stage(rig)
     return next(effect for effect in rig.effects if isinstance(effect, RunFlushProgram))
 
@@ -229,157 +191,126 @@ def test_flush_program_that_hangs_is_aborted_with_the_move() -> None:
 
 def test_unknown_user_has_no_flush_program_run() -> None:
     rig = alone(has_flush_program=True)
-    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
 
     assert Stage.DELAY is stage(rig)
 
 
-# --- kicks --------------------------------------------------------------------------------------
+# --- the ring's part, as its initiator and as one of the others ---
 
 
-def test_kick_by_name_and_by_field_travel_the_ring() -> None:
+def moved_by_another(rig: Rig, left: Peer) -> None:
+    left.say(f"USER\t{USER}\t{HOSTS[0]}\tNOW")
+    left.say(f"USER-MOVE\t127.0.1.1\t19001\t1\t{USER}\t{HOSTS[1]}")
+
+
+def test_initiator_reports_to_the_right_at_once_and_ends_the_round_when_it_returns() -> None:
     rig = Rig()
     left, right = rig.ring()
+    rig.place(USER, HOSTS[0])
+    right.heard()
+    left.heard()
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    move = f"USER-MOVE\t127.0.1.2\t19001\t1\t{USER}\t{HOSTS[1]}"
+    assert [move, f"USER-KILLED\t{USER}"] == right.heard()
+    assert [move] == left.heard()
+    assert Stage.WAIT_EVERYONE is stage(rig)
+    left.say(f"USER-KILLED\t{USER}")
 
-    assert [Answer.OK] == run(rig, UserKick(user=b"a\tb", is_waiting=False), "name")
-    field = UserKickField(field=b"user_alt", value=b"x", is_waiting=False)
-    assert [Answer.OK] == run(rig, field, "field")
-    assert [KickName(b"a\tb"), KickField(field=b"user_alt", value=b"x")] == kicks(rig)
-    assert [
-        "USER-KICK\t127.0.1.2\t19001\t1\ta\x01tb",
-        "USER-KICK-ALT\t127.0.1.2\t19001\t2\tuser_alt\tx",
-    ] == right.heard()
-    assert 2 == len(left.heard())
+    assert [f"USER-KILLED-EVERYWHERE\t127.0.1.2\t19001\t2\t{USER}"] == right.heard()
+    assert [f"USER-KILLED-EVERYWHERE\t127.0.1.2\t19001\t2\t{USER}"] == left.heard()
+    assert Stage.DELAY is stage(rig)
 
 
-def test_kicks_heard_of_are_done_and_passed_on_once() -> None:
+def test_another_reports_to_the_right_when_its_left_has() -> None:
     rig = Rig()
     left, right = rig.ring()
-    lines = [
-        "USER-KICK\t127.0.1.1\t19001\t1\tbob",
-        "USER-KICK-ALT\t127.0.1.1\t19001\t2\tuser_alt\tx",
-        f"USER-KICK-HASH\t127.0.1.1\t19001\t3\t{USER}\t{HOSTS[0]}",
-        f"USER-KICK-HASH\t127.0.1.1\t19001\t4\t{USER}\t0.0.0.0",
-    ]
-    left.say(*lines)
-    left.say(*lines)
+    moved_by_another(rig, left)
+    assert Stage.WAIT_NOTIFY is stage(rig)
+    right.heard()
+    left.say(f"USER-KILLED\t{USER}")
 
-    assert lines == right.heard()
-    assert [
-        KickName(b"bob"),
-        KickField(field=b"user_alt", value=b"x"),
-        KickHash(user_hash=USER, except_ip=ip_address(HOSTS[0])),
-        KickHash(user_hash=USER, except_ip=None),
-    ] == kicks(rig)
+    assert [f"USER-KILLED\t{USER}"] == right.heard()
+    assert Stage.WAIT_EVERYONE is stage(rig)
 
 
-def test_kick_by_hash_is_spelled_as_a_kick_that_excepts_no_host() -> None:
+def test_another_passes_the_all_clear_on_once_and_delays() -> None:
     rig = Rig()
-    _, right = rig.ring()
+    left, right = rig.ring()
+    moved_by_another(rig, left)
+    left.say(f"USER-KILLED\t{USER}")
+    right.heard()
+    line = f"USER-KILLED-EVERYWHERE\t127.0.1.1\t19001\t2\t{USER}"
+    left.say(line, line)
 
-    assert [Answer.OK] == run(rig, UserKickHash(USER))
-    assert [f"USER-KICK-HASH\t127.0.1.2\t19001\t1\t{USER}\t0.0.0.0"] == right.heard()
-
-
-def test_kicks_beyond_the_slots_wait_or_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = alone(max_parallel_kicks=1)
-    rig.kicks_answered = False
-    assert [Answer.OK] == run(rig, UserKick(user=b"a", is_waiting=False), "a")
-    assert [Answer.TRY_AGAIN] == run(rig, UserKick(user=b"b", is_waiting=False), "b")
-    assert [] == run(rig, UserKick(user=b"c", is_waiting=True), "c")
-    monkeypatch.setattr(limits, "COMMANDS_WAITING_MAX", 1)
-    assert [Answer.TRY_AGAIN] == run(rig, UserKick(user=b"d", is_waiting=True), "d")
-    rig.node.kick_finished(1, None, rig.now)
-    rig.run()
-
-    assert [KickName(b"a"), KickName(b"c")] == kicks(rig)
-    assert CommandAnswered(token="c", answer=Answer.OK) in rig.effects
+    assert [line] == right.heard()
+    assert Stage.DELAY is stage(rig)
 
 
-# --- flushes ------------------------------------------------------------------------------------
-
-
-def users_on(rig: Rig, ip: str, count: int, *, is_hashed_there: bool) -> list[int]:
-    """Place users on a host, all of whom (or none of whom) their hash leads there."""
-    found: list[int] = []
-    for user_hash in range(1, 1_000_000):
-        host = rig.node.hosts.lookup(user_hash * 4000, b"")
-        if host is not None and (str(host.ip) == ip) == is_hashed_there:
-            found.append(user_hash * 4000)
-            place(rig, user_hash * 4000, ip)
-        if len(found) == count:
-            return found
-    raise AssertionError("not enough users")
-
-
-def reset(ip: str | None, parallel_max: int | None = None) -> HostResetUsers:
-    return HostResetUsers(ip=ip_address(ip) if ip else None, parallel_max=parallel_max)
-
-
-def test_flush_of_an_unknown_host_is_not_found() -> None:
-    assert [Answer.NOT_FOUND] == run(alone(), reset("10.9.9.9"))
-
-
-def test_flush_moves_only_users_whose_hash_leads_elsewhere() -> None:
-    rig = alone()
-    stay = users_on(rig, HOSTS[0], 5, is_hashed_there=True)
-    move = users_on(rig, HOSTS[0], 5, is_hashed_there=False)
-
-    assert [Answer.OK] == run(rig, reset(None))
-    assert {HOSTS[0]} == {current(rig, user_hash) for user_hash in stay}
-    for user_hash in move:
-        assert str(rig.node.hosts.lookup(user_hash, b"").ip) == current(rig, user_hash)  # type: ignore[union-attr]
-    assert 5 == len(kicks(rig))
-    assert 5 == rig.notes("host_reset_finished")[0]["moved"]
-
-
-def test_flush_keeps_to_its_limit_and_answers_when_the_last_move_has_begun() -> None:
-    rig = alone()
-    users_on(rig, HOSTS[0], 5, is_hashed_there=False)
-    assert [] == run(rig, reset(HOSTS[0], parallel_max=2))
-    assert rig.node.statistics().moving == 2
-    rig.pass_time(2.1)
-    assert rig.node.statistics().moving == 2
-    rig.pass_time(2.1)
-    rig.pass_time(0.1)
-
-    assert CommandAnswered(token="c", answer=Answer.OK) in rig.effects
-
-
-def test_flush_empties_a_host_of_users_who_are_on_their_way_to_it() -> None:
-    """As the original: the first move goes on, with another host at its end."""
-    rig = alone()
-    run(rig, UserMove(user_hash=USER, ip=ip_address(HOSTS[0])), "move")
-    run(rig, HostDown(ip_address(HOSTS[0])), "down")
-
-    assert [Answer.OK] == run(rig, reset(HOSTS[0]))
-    assert (Stage.DELAY, str(rig.node.hosts.lookup(USER, b"").ip)) == (stage(rig), current(rig))  # type: ignore[union-attr]
-    assert HOSTS[0] != current(rig)
-
-
-def test_flush_without_any_other_host_kicks_and_forgets() -> None:
-    rig = alone()
-    users = users_on(rig, HOSTS[0], 3, is_hashed_there=True)
-    for ip in HOSTS:
-        run(rig, HostDown(ip_address(ip)))
-
-    assert [Answer.OK] == run(rig, reset(HOSTS[0]), "flush")
-    assert [KickHash(user_hash=u, except_ip=None) for u in sorted(users)] == sorted(
-        kicks(rig),
-        key=lambda kick: kick.user_hash,  # type: ignore[union-attr]
+def test_all_clear_that_nobody_waits_for_is_not_passed_on() -> None:
+    rig = Rig()
+    left, right = rig.ring()
+    moved_by_another(rig, left)
+    right.heard()
+    left.say(
+        f"USER-KILLED-EVERYWHERE\t127.0.1.1\t19001\t2\t{USER}",
+        "USER-KILLED-EVERYWHERE\t127.0.1.1\t19001\t3\t4711",
     )
-    assert rig.node.user_status(users[0], b"", rig.now).current is None
+
+    assert [] == right.heard()
+    assert Stage.WAIT_NOTIFY is stage(rig)
 
 
-def test_flush_of_many_users_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "WALK_USERS_MAX", 10)
+def test_report_about_a_user_in_its_delay_is_answered_with_the_all_clear() -> None:
+    rig = Rig()
+    left, right = rig.ring()
+    moved_by_another(rig, left)
+    left.say(f"USER-KILLED\t{USER}", f"USER-KILLED-EVERYWHERE\t127.0.1.1\t19001\t2\t{USER}")
+    right.heard()
+    left.say(f"USER-KILLED\t{USER}")
+
+    assert [f"USER-KILLED-EVERYWHERE\t127.0.1.2\t19001\t1\t{USER}"] == right.heard()
+    assert Stage.DELAY is stage(rig)
+
+
+def test_report_about_a_user_that_is_not_moved_is_dropped() -> None:
+    rig = Rig()
+    left, right = rig.ring()
+    rig.place(USER, HOSTS[0])
+    right.heard()
+    left.say(f"USER-KILLED\t{USER}")
+
+    assert [] == right.heard()
+
+
+def test_second_target_for_a_user_being_moved_is_refused() -> None:
     rig = alone()
-    users_on(rig, HOSTS[0], 50, is_hashed_there=True)
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])), "first")
 
-    assert [] == run(rig, reset(HOSTS[0]))
-    assert rig.node.deadline < rig.now
-    for _ in range(6):
-        rig.node.tick(rig.now)
-    rig.run()
-    assert CommandAnswered(token="c", answer=Answer.OK) in rig.effects
-    assert rig.node.deadline >= rig.now
+    assert [Answer.TRY_AGAIN] == rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[2])))
+    assert HOSTS[1] == current(rig)
+
+
+def test_expired_user_counts_as_unknown() -> None:
+    rig = alone()
+    rig.place(USER, HOSTS[0])
+    rig.wall += 900
+    rig.node.set_clock(rig.now, rig.wall)
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+
+    assert [] == rig.kicks()
+    assert HOSTS[1] == current(rig)
+
+
+def test_move_ends_though_its_user_was_forgotten_meanwhile() -> None:
+    rig = alone(has_flush_program=True)
+    rig.kicks_answered = False
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.command(HostFlush(ip_address(HOSTS[1])), "flush")
+    rig.node.kick_finished(1, None, rig.now)
+
+    assert Stage.DELAY is stage(rig)
+    rig.pass_time(2.1)
+    assert stage(rig) is None
