@@ -240,10 +240,10 @@ class Lookups:
         begin another round.
         """
         state = self._state
-        before = state.now - limits.LOOKUP_TIMEOUT_S
         for parked in list(itertools.islice(self._parked.values(), limits.WALK_USERS_MAX)):
-            if parked.parked_at > before:
-                state.timers.set("lookups", parked.parked_at + limits.LOOKUP_TIMEOUT_S)
+            due_at = parked.parked_at + limits.LOOKUP_TIMEOUT_S
+            if due_at > state.now:
+                state.timers.set("lookups", due_at)
                 return
             self._unpark(parked)
             self._answer(parked, None, Refusal.TIMED_OUT)
