@@ -155,6 +155,8 @@ class RingNode:
             kicking=self._kicks.kicking_count,
             commands_waiting=self._administration.waiting_count,
             weak=sum(len(pool.weak) for pool in state.pools.values()),
+            special=sum(len(pool.special) for pool in state.pools.values()),
+            timers=len(state.timers),
             is_handshaked=state.is_handshaked,
             is_synced=state.is_synced,
             is_native_ring=state.is_native_ring,

@@ -69,6 +69,8 @@ class Statistics:
     kicking: int
     commands_waiting: int
     weak: int
+    special: int
+    timers: int
     is_handshaked: bool
     is_synced: bool
     is_native_ring: bool
