@@ -188,9 +188,10 @@ class Gossip:
 
         The original never forwards handshake users, so that after a healed partition only the two
         nodes at each seam know better (section 17, defect 4). Among our own nodes it is gossip,
-        except at a node that is only just joining: what it learns, its ring knows already.
+        even at a node that is only just joining, because it may join between two that are new too
+        (DESIGN.md decision 10).
         """
-        return link.is_native and self._state.is_handshaked
+        return link.is_native
 
     def _merge_one(
         self,

@@ -41,7 +41,7 @@ from ring.messages import (
 )
 from ring.messages import Director as DirectorMessage
 from ring.state import State
-from ring.sync import PREFERRED_RIGHT_S, Synchroniser
+from ring.sync import Synchroniser
 
 FAILURE_UPTIME_S = 40.0
 HOLD_OFF_S = 60.0
@@ -451,7 +451,7 @@ class Members:
         if preferred is None or (state.right is not None and state.right.director is preferred):
             return
         if state.is_synced:
-            state.timers.set("preferred", state.now + PREFERRED_RIGHT_S)
+            state.timers.set("preferred", state.now + self._sync.preferred_right_s)
         if not self._has_dialled(preferred):
             self._dial(preferred)
 

@@ -28,6 +28,10 @@ STALE_WINDOW_S = 120
 PREFERRED_RIGHT_S = 30.0
 """How often a synced node tries to return to its preferred right neighbour (section 10.4)."""
 
+NATIVE_PREFERRED_RIGHT_S = 5.0
+"""The same among our own nodes, because it is also how the halves of a split ring find each other
+again (DESIGN.md decision 11)."""
+
 
 class Synchroniser:
     def __init__(self, state: State, gossip: Gossip, heartbeat: Heartbeat) -> None:
@@ -35,6 +39,11 @@ class Synchroniser:
         self._gossip = gossip
         self._heartbeat = heartbeat
         self._repeated_at_wall = 0
+
+    @property
+    def preferred_right_s(self) -> float:
+        """How long to wait before trying to return to the nearest right neighbour."""
+        return NATIVE_PREFERRED_RIGHT_S if self._state.is_native_ring else PREFERRED_RIGHT_S
 
     # --- our own SYNC -----------------------------------------------------------------------------
 
@@ -80,7 +89,7 @@ class Synchroniser:
         state.hosts.clear_desynced()
         state.timers.cancel("resync")
         state.timers.cancel("reconnect")
-        state.timers.set("preferred", state.now + PREFERRED_RIGHT_S)
+        state.timers.set("preferred", state.now + self.preferred_right_s)
         state.is_changed = True
 
     def emit(self) -> None:
