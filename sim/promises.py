@@ -1,0 +1,394 @@
+"""The promises, checked where they can break.
+
+    one-host    no user is live on two mail hosts, except inside a window that has a name
+    settled     a user that was is live on one again, within a stated time after the window
+    one-ring    healed, all directors stand in one synced ring, in the order of their addresses
+    same-hosts  healed, all directors have the same mail hosts
+    same-users  healed, all directors have every user on the same host
+    answered    every lookup and command is answered once, in time
+    up-host     a user who is new to a host is sent there only if it is up
+    moves       a moved user logs in nowhere before every director has kicked; one flush program
+    quiet       nothing is said twice, nothing unchanged is passed on, silence when all is said
+    at-rest     limits hold, and nothing is left over when everybody has gone
+    weights     hosts get their share of users, and few users move when a host comes or goes
+    no-bug      no exception, no broken protocol between our own directors
+    same-trace  the same seed gives the same trace   (checked by `run.py` and tests)
+    same-end    classic and native end in the same state   (checked by `run.py` and tests)
+
+A window is opened by a fault that no protocol can hide: a partition, a crash, a process that stands
+still, clocks farther apart than the expiry margin, a kick that failed, an administrator who told
+the ring to forget users. With classic links the original's own weak points are windows too; each is
+counted under its name. With native links there are none of those.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ring import limits
+from ring.address import IpAddress
+from ring.effects import CommandAnswered, Kick, KickHash, LookupAnswered, Noted, RunFlushProgram
+from ring.users import expiry_margin_s
+
+if TYPE_CHECKING:
+    from sim.machine import Machine
+    from sim.workload import Pending, Session, User
+    from sim.world import World
+
+AFTERMATH_S = {"native": 15.0, "classic": 75.0, "mixed": 75.0}
+"""How long after a window has closed what happened in it may still show: the ring has to form again
+first (hold-off of failed peers: 60 s, return to the preferred neighbour: 30 s)."""
+
+SETTLE_S = {"native": 30.0, "classic": 120.0, "mixed": 120.0}
+"""How long after the last window a user may stay on two hosts."""
+
+FORGET_SPREAD_S = 5.0
+LOOKUP_SLACK_S = 2.0
+FLUSH_MEMORY_S = 60.0
+
+
+class Promise(enum.Enum):
+    ONE_HOST = "one-host"
+    SETTLED = "settled"
+    ONE_RING = "one-ring"
+    SAME_HOSTS = "same-hosts"
+    SAME_USERS = "same-users"
+    ANSWERED = "answered"
+    UP_HOST = "up-host"
+    MOVES = "moves"
+    QUIET = "quiet"
+    AT_REST = "at-rest"
+    WEIGHTS = "weights"
+    NO_BUG = "no-bug"
+    SAME_TRACE = "same-trace"
+    SAME_END = "same-end"
+
+
+@attrs.frozen(kw_only=True)
+class Violation:
+    at: float
+    promise: Promise
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.promise.value} broken at {self.at:.3f} s: {self.detail}"
+
+
+class Broken(Exception):
+    """Ends a run at its first violation."""
+
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(str(violation))
+        self.violation = violation
+
+
+@attrs.define(eq=False, kw_only=True)
+class Conflict:
+    """One user, live on two hosts; `window` is why that is allowed."""
+
+    user: User
+    began_at: float
+    window: str
+
+
+class Promises:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.windows: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self.conflicts_count = 0
+        self.worst_conflict_s = 0.0
+        self.worst_jump_s = 0.0
+        self.open_conflicts: dict[int, Conflict] = {}
+        self._open_windows: dict[int, str] = {}
+        self._last_window = ("", float("-inf"))
+        self._window_ids = 0
+        self._forgotten: dict[IpAddress, float] = {}
+        self._known: set[tuple[int, IpAddress]] = set()
+        self._killing: dict[int, set[int]] = {}
+        self._flushes: dict[int, list[float]] = {}
+        self._moves_begun: dict[int, list[float]] = {}
+
+    # --- breaking -------------------------------------------------------------------------------
+
+    def break_(self, promise: Promise, detail: str) -> None:
+        world = self._world
+        violation = Violation(at=world.now, promise=promise, detail=detail)
+        world.trace.add(world.now, "-----", "PROMISE BROKEN", f"{promise.value}: {detail}")
+        raise Broken(violation)
+
+    def excuse(self, promise: Promise, window: str, detail: str) -> None:
+        """Count something that is allowed in this window."""
+        world = self._world
+        self.windows[f"{promise.value}: {window}"] += 1
+        world.trace.add(world.now, "-----", "excused", f"{promise.value} ({window}): {detail}")
+
+    # --- windows --------------------------------------------------------------------------------
+
+    def open_window(self, name: str) -> Callable[[], None]:
+        self._window_ids += 1
+        window_id = self._window_ids
+        self._open_windows[window_id] = name
+
+        def close() -> None:
+            if self._open_windows.pop(window_id, None) is not None:
+                self._last_window = name, self._world.now
+
+        return close
+
+    @property
+    def quiet_since(self) -> float:
+        """When the last window closed; infinity while one is open."""
+        return float("inf") if self._open_windows else self._last_window[1]
+
+    def window(self) -> str:
+        """Return the name of a window that is open or has just closed, empty if there is none."""
+        if self._open_windows:
+            return next(iter(self._open_windows.values()))
+        name, at = self._last_window
+        return name if at + AFTERMATH_S[self._world.plan.codec] >= self._world.now else ""
+
+    @property
+    def is_native(self) -> bool:
+        return self._world.plan.codec == "native"
+
+    def classic_window(self, promise: Promise, name: str, detail: str) -> bool:
+        """Excuse what the original's protocol cannot do better; native links have no excuse."""
+        if self.is_native:
+            return False
+        self.excuse(promise, f"classic {name}", detail)
+        return True
+
+    def forgotten(self, ip: IpAddress) -> None:
+        """An administrator told the ring to forget a host's users; their sessions go on."""
+        self._forgotten[ip] = self._world.now
+        for user in self._world.workload.users:
+            for session in user.sessions:
+                if session.ip == ip:
+                    session.excuse = session.excuse or "users forgotten by an administrator"
+
+    # --- one-host -------------------------------------------------------------------------------
+
+    def session_begun(self, session: Session) -> None:
+        world = self._world
+        at = self._forgotten.get(session.ip)
+        if at is not None and at + FORGET_SPREAD_S >= world.now:
+            session.excuse = session.excuse or "users forgotten by an administrator"
+        user = session.user
+        others = [s for s in user.sessions if s.is_live and s.ip != session.ip]
+        if not others or user.number in self.open_conflicts:
+            return
+        excuse = next((s.excuse for s in [*others, session] if s.excuse), "")
+        window = excuse or self.window()
+        detail = (
+            f"user {user.number} is live on {session.ip} through {session.machine.lane} and on"
+            f" {others[0].ip} through {others[0].machine.lane}"
+        )
+        if not window and self.classic_window(Promise.ONE_HOST, "race", detail):
+            window = "classic race"
+        if not window:
+            self.break_(Promise.ONE_HOST, detail)
+        self.conflicts_count += 1
+        self.excuse(Promise.ONE_HOST, window, detail)
+        self.open_conflicts[user.number] = Conflict(user=user, began_at=world.now, window=window)
+
+    def session_ended(self, session: Session) -> None:
+        user = session.user
+        conflict = self.open_conflicts.get(user.number)
+        if conflict is None or len({s.ip for s in user.sessions if s.is_live}) > 1:
+            return
+        del self.open_conflicts[user.number]
+        seconds = self._world.now - conflict.began_at
+        self.worst_conflict_s = max(self.worst_conflict_s, seconds)
+        self._world.trace.add(
+            self._world.now, "-----", "one host again", f"user={user.number} after {seconds:.3f} s"
+        )
+
+    def check_conflicts(self) -> None:
+        """Every second: is somebody on two hosts for longer than allowed?"""
+        world = self._world
+        for conflict in list(self.open_conflicts.values()):
+            live = [s for s in conflict.user.sessions if s.is_live]
+            if any(session.excuse for session in live):
+                continue
+            since = max(conflict.began_at, self.quiet_since)
+            if world.now <= since + SETTLE_S[world.plan.codec]:
+                continue
+            hosts = ", ".join(f"{s.ip} through {s.machine.lane}" for s in live)
+            detail = f"user {conflict.user.number} is still live on {hosts}"
+            if not self.classic_window(Promise.SETTLED, "export not forwarded", detail):
+                self.break_(Promise.SETTLED, detail)
+            del self.open_conflicts[conflict.user.number]
+
+    # --- answered, up-host, moves -----------------------------------------------------------------
+
+    def lookup_decided(
+        self,
+        machine: Machine,
+        token: Hashable,
+        pending: Pending | None,
+        ip: IpAddress,
+        waited_s: float,
+    ) -> None:
+        node = machine.node
+        assert node is not None
+        if pending is None:
+            self.break_(Promise.ANSWERED, f"{machine.lane} answered token {token} nobody waits for")
+            return
+        if waited_s > limits.LOOKUP_TIMEOUT_S + LOOKUP_SLACK_S and not self.window():
+            self.break_(Promise.ANSWERED, f"{machine.lane} answered {token} after {waited_s:.1f} s")
+        user = pending.device.user
+        host = node.hosts.get(ip)
+        if host is None:
+            self.break_(
+                Promise.UP_HOST,
+                f"{machine.lane} sent user {user.number} to {ip}, which is not in its list",
+            )
+        elif host.is_down and (user.number, ip) not in self._known:
+            self.break_(
+                Promise.UP_HOST,
+                f"{machine.lane} sent user {user.number} to {ip}, which is down, and new to it",
+            )
+        self._known.add((user.number, ip))
+        for number in self._killing.get(user.user_hash, ()):
+            self._check_move(machine, self._world.machines[number - 1], user, ip)
+
+    def _check_move(self, machine: Machine, killer: Machine, user: User, ip: IpAddress) -> None:
+        node = killer.node
+        if node is None or killer is machine:
+            return
+        current = node.user_status(user.user_hash, user.tag, self._world.now).current
+        if current is None or current.ip != ip:
+            return  # it does not know of the move yet, and will kick this login too
+        detail = (
+            f"{machine.lane} sent user {user.number} to its new host {ip} while {killer.lane}"
+            " was still kicking"
+        )
+        window = self.window()
+        if window:
+            self.excuse(Promise.MOVES, window, detail)
+        elif not self.classic_window(Promise.MOVES, "overlapping moves", detail):
+            self.break_(Promise.MOVES, detail)
+
+    def lookup_failed(
+        self, machine: Machine, answer: LookupAnswered, pending: Pending | None
+    ) -> None:
+        world = self._world
+        if pending is None:
+            self.break_(
+                Promise.ANSWERED, f"{machine.lane} failed token {answer.token} nobody waits for"
+            )
+        node = machine.node
+        assert node is not None
+        window = self.window()
+        if not window and "no hosts" in answer.detail:
+            window = "no host is up"
+        if not window and not node.is_synced:
+            window = world.trouble()
+        if not window and "kill waiting" in answer.detail:
+            window = world.kick_trouble()
+        if window:
+            self.excuse(Promise.ANSWERED, window, f"{machine.lane}: {answer.detail}")
+        elif not self.classic_window(Promise.ANSWERED, "stall", answer.detail):
+            self.break_(Promise.ANSWERED, f"{machine.lane} failed a login: {answer.detail}")
+
+    def check_parked(self) -> None:
+        """Every second: has a lookup been forgotten?"""
+        world = self._world
+        for token, pending in world.workload.pending.items():
+            machine = pending.machine
+            overdue_s = limits.LOOKUP_TIMEOUT_S + LOOKUP_SLACK_S
+            if (
+                pending.is_parked
+                and not machine.is_paused
+                and pending.asked_at + overdue_s < world.now
+            ):
+                if machine.resumed_at + LOOKUP_SLACK_S >= world.now:
+                    continue
+                self.break_(Promise.ANSWERED, f"{machine.lane} has never answered token {token}")
+
+    def command_answered_twice(self, machine: Machine, effect: CommandAnswered) -> None:
+        self.break_(
+            Promise.ANSWERED,
+            f"{machine.lane} answered command {effect.token} again: {effect.answer}",
+        )
+
+    def command_timed_out(self, machine: Machine, command: str) -> None:
+        detail = f"{machine.lane}: {command} timed out"
+        window = self.window() or self._world.trouble()
+        if window:
+            self.excuse(Promise.ANSWERED, window, detail)
+        elif not self.classic_window(Promise.ANSWERED, "stall", detail):
+            self.break_(Promise.ANSWERED, detail)
+
+    def command_forgotten(self, machine: Machine, command: str) -> None:
+        self.break_(Promise.ANSWERED, f"{machine.lane} never answered {command}")
+
+    def kick_begun(self, machine: Machine, kick: Kick) -> None:
+        if kick.kick_id > 0 and isinstance(kick.what, KickHash):
+            self._killing.setdefault(kick.what.user_hash, set()).add(machine.number)
+
+    def kick_ended(self, machine: Machine, kick: Kick) -> None:
+        if kick.kick_id > 0 and isinstance(kick.what, KickHash):
+            self._killing.get(kick.what.user_hash, set()).discard(machine.number)
+
+    def director_died(self, machine: Machine) -> None:
+        for numbers in self._killing.values():
+            numbers.discard(machine.number)
+
+    def user_moved(self, user_hash: int, ip: IpAddress | None) -> None:
+        """An administrator moves a user, or all users (hash 0)."""
+        self._moves_begun.setdefault(user_hash, []).append(self._world.now)
+        if ip is not None:
+            for user in self._world.workload.by_hash.get(user_hash, ()):
+                self._known.add((user.number, ip))
+
+    def flush_begun(self, machine: Machine, effect: RunFlushProgram) -> None:
+        """Count the flush programs of a user against the moves that were asked for."""
+        since = self._world.now - FLUSH_MEMORY_S
+        flushes = [at for at in self._flushes.get(effect.user_hash, []) if at > since]
+        flushes.append(self._world.now)
+        self._flushes[effect.user_hash] = flushes
+        moves = [
+            at
+            for key in (0, effect.user_hash)
+            for at in self._moves_begun.get(key, ())
+            if at > since - limits.MOVE_TIMEOUT_S
+        ]
+        if len(flushes) > len(moves):
+            self.break_(
+                Promise.MOVES,
+                f"{machine.lane} runs flush program {len(flushes)} for user hash"
+                f" {effect.user_hash} after {len(moves)} moves",
+            )
+
+    # --- quiet, no-bug ----------------------------------------------------------------------------
+
+    def echoed(self, machine: Machine, detail: str, *, is_stamped: bool = False) -> None:
+        window = "stamps reset by DIRECTOR" if is_stamped else "echo"
+        if not self.classic_window(Promise.QUIET, window, f"{machine.lane}: {detail}"):
+            self.break_(Promise.QUIET, f"{machine.lane}: {detail}")
+
+    def storm(self, events: int) -> None:
+        self.break_(Promise.QUIET, f"{events} events in one second: a storm")
+
+    def noted(self, machine: Machine, note: Noted) -> None:
+        self.notes[note.kind] += 1
+        fields = " ".join(f"{name}={value}" for name, value in note.fields)
+        self._world.trace.add(self._world.now, machine.lane, note.kind, fields)
+        if note.kind == "bug":
+            self.break_(Promise.NO_BUG, f"{machine.lane}: {fields}")
+        if note.kind == "link_broke_protocol" and not self._world.has_strays:
+            if "broke the protocol" in fields:
+                return  # a consequence of an earlier one, which was judged
+            self.break_(Promise.NO_BUG, f"{machine.lane} refused a director of ours: {fields}")
+
+    def margin_s(self) -> float:
+        """How far two clocks may be apart before they disagree on who has expired."""
+        plan = self._world.plan
+        return expiry_margin_s(plan.expire_s) - 2 - plan.latency_s - plan.jitter_s

@@ -1,0 +1,145 @@
+"""What directors say to each other, looked at from outside: no storms, no echoes.
+
+Every byte is decoded once more, where it is sent and where it is heard, by decoders of this file's
+own. Promises checked here:
+
+- a director passes a stamped message on once per connection;
+- a user that did not change is not passed on: the same row twice on one connection, or back on the
+  only one it came from, is an echo, unless something local asked for it in between;
+- nobody gossips users that have expired by its own clock.
+
+Exports of a handshake are no gossip. What is gathered before it is sent (`batch_s`, a full window)
+may cross what comes in, so that echoes are not looked for there. The original lets a DIRECTOR line
+reset what it remembers of stamps (ring-protocol.md section 17, defect 2); with classic links that
+is a window with a name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from ring.address import IpAddress
+from ring.messages import HostsStart, Message, Ping, Pong, Stamp, Sync, Users, UserWeak
+from sim.network import End
+
+if TYPE_CHECKING:
+    from sim.machine import Machine
+    from sim.world import World
+
+Row = tuple[IpAddress, int]
+EXPIRED_SLACK_S = 1
+
+WEAK_COPIES_MAX = 12
+"""Weak marks travel in both directions and are copied a few times on purpose."""
+
+STAMPS_REMEMBERED = 4000
+
+
+class Wire:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.messages: Counter[str] = Counter()
+        self.rows_count = 0
+        self.last_talk_at = 0.0
+        self._sent_stamps: dict[tuple[int, Hashable], int] = {}
+        self._sent_rows: dict[End, dict[int, Row]] = {}
+        self._sources: dict[tuple[int, int], dict[End, Row]] = {}
+        self._touched: set[tuple[int, int]] = set()
+        self._slow: set[End] = set()
+
+    # --- what the world tells -----------------------------------------------------------------
+
+    def touched(self, machine: Machine, user_hash: int) -> None:
+        """Something local may make this director speak of the user again."""
+        self._sources.pop((machine.number, user_hash), None)
+        for end, rows in self._sent_rows.items():
+            if end.machine is machine:
+                rows.pop(user_hash, None)
+
+    def blocked(self, end: End) -> None:
+        """The window is full: what is said from now on may be older than it looks."""
+        self._slow.add(end)
+
+    def forget(self, machine: Machine) -> None:
+        """The process died, and with it what it had said."""
+        self._sent_rows = {e: r for e, r in self._sent_rows.items() if e.machine is not machine}
+        self._sent_stamps.clear()
+
+    def _list_replaced(self, machine: Machine) -> None:
+        """A director that is new takes another host list, and forgets the users of its own."""
+        if machine.node is not None and not machine.node.statistics().is_handshaked:
+            self._sent_rows = {e: r for e, r in self._sent_rows.items() if e.machine is not machine}
+
+    # --- what is said ---------------------------------------------------------------------------
+
+    def sent(self, end: End, messages: list[Message]) -> None:
+        world = self._world
+        for message in messages:
+            self.messages[type(message).__name__] += 1
+            if isinstance(message, Users):
+                self.last_talk_at = world.now
+                self.rows_count += len(message)
+                if not message.is_handshake:
+                    self._users_sent(end, message)
+                continue
+            if not isinstance(message, Ping | Pong):
+                self.last_talk_at = world.now
+            if isinstance(message, UserWeak):
+                self.touched(end.machine, message.user_hash)
+            stamp = getattr(message, "stamp", None)
+            if stamp is not None and not isinstance(message, Sync):
+                self._stamp_sent(end, stamp, message)
+
+    def heard(self, end: End, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, UserWeak):
+                self.touched(end.machine, message.user_hash)
+            if isinstance(message, HostsStart) and message.is_complete:
+                self._list_replaced(end.machine)
+            if not isinstance(message, Users):
+                continue
+            for row, user_hash in enumerate(message.hashes):
+                value = message.hosts[message.host_indexes[row]], message.timestamps[row]
+                self._sources.setdefault((end.machine.number, user_hash), {})[end] = value
+
+    # --- judging --------------------------------------------------------------------------------
+
+    def _stamp_sent(self, end: End, stamp: Stamp, message: Message) -> None:
+        if len(self._sent_stamps) > STAMPS_REMEMBERED:
+            self._sent_stamps.clear()
+        key = end.serial, message
+        count = self._sent_stamps[key] = self._sent_stamps.get(key, 0) + 1
+        allowed = WEAK_COPIES_MAX if isinstance(message, UserWeak) else 1
+        if count > allowed:
+            self._world.promises.echoed(
+                end.machine,
+                f"{type(message).__name__} of {stamp} sent {count} times to"
+                f" {end.peer.machine.lane}",
+                is_stamped=True,
+            )
+
+    def _users_sent(self, end: End, message: Users) -> None:
+        world = self._world
+        machine = end.machine
+        rows = self._sent_rows.setdefault(end, {})
+        oldest = int(machine.wall) - world.plan.expire_s - EXPIRED_SLACK_S
+        for row, user_hash in enumerate(message.hashes):
+            ip, timestamp = message.hosts[message.host_indexes[row]], message.timestamps[row]
+            value = ip, timestamp
+            if timestamp <= oldest and end not in self._slow and not world.plan.batch_s:
+                world.promises.echoed(
+                    machine, f"user {user_hash} gossiped {oldest - timestamp} s after its expiry"
+                )
+            if rows.get(user_hash) == value:
+                world.promises.echoed(
+                    machine, f"user {user_hash} sent twice unchanged to {end.peer.machine.lane}"
+                )
+            known = self._sources.get((machine.number, user_hash), {})
+            sources = [e for e, (i, t) in known.items() if i == ip and t >= timestamp]
+            if sources == [end] and not world.plan.batch_s:
+                world.promises.echoed(
+                    machine, f"user {user_hash} sent back to {end.peer.machine.lane}"
+                )
+            rows[user_hash] = value

@@ -1,0 +1,175 @@
+"""The world: virtual time, and everybody who lives in it.
+
+A heap of events and a clock that jumps from one to the next. Nothing here waits, asks a real clock
+or draws from a global generator, so a run is a function of its plan. The order of events at the
+same instant is the order in which they were planned.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import TypeAlias
+
+from ring.address import DirectorAddress, IpAddress
+from ring.effects import Noted
+from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
+from ring.node import RingNode
+from ring.settings import HostSetting, NodeSettings
+from sim.administrators import Administrators
+from sim.faults import Faults
+from sim.machine import Machine
+from sim.network import Mark, Network
+from sim.plan import Plan
+from sim.promises import Promises
+from sim.randomness import Stream
+from sim.trace import Trace
+from sim.wire import Wire
+from sim.workload import Workload
+
+EPOCH = 1_790_000_000
+"""What the true wall clock shows when a run begins."""
+
+PORT = 9090
+SNAPSHOT_EVERY_S = 10
+
+STORM_EVENTS = 20_000
+"""More events than this in one virtual second, and some for each user: somebody goes in circles."""
+
+NodeFactory: TypeAlias = Callable[[NodeSettings, float, float], RingNode]
+
+
+def director_address(number: int) -> DirectorAddress:
+    return DirectorAddress(ip=IPv4Address(f"10.0.0.{number}"), port=PORT)
+
+
+class World:
+    def __init__(
+        self, plan: Plan, *, node_factory: NodeFactory = RingNode, is_trace_kept: bool = False
+    ) -> None:
+        self.plan = plan
+        self.node_factory = node_factory
+        self.now = 0.0
+        self.trace = Trace(is_kept=is_trace_kept)
+        self.serials = itertools.count(1)
+        self.reset_mark = Mark.RESET
+        self.has_strays = False
+        self.troubles: dict[str, tuple[int, float]] = {}
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
+        self._order = itertools.count()
+        self._events_in_second = 0
+        self._storm_events = STORM_EVENTS + 20 * plan.users * plan.directors
+        self.network = Network(self)
+        self.wire = Wire(self)
+        self.promises = Promises(self)
+        self.administrators = Administrators(self)
+        self.machines = [
+            Machine(self, number, self._settings(number)) for number in range(1, plan.directors + 1)
+        ]
+        self._by_address = {machine.address: machine for machine in self.machines}
+        self.workload = Workload(self)
+        self.faults = Faults(self)
+        for machine in self.machines:
+            if plan.skew_s:
+                stream = Stream(plan.seed, "skew", machine.number)
+                machine.skew_s = stream.uniform(-plan.skew_s, plan.skew_s)
+        self.at(1.0, self._second)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    @property
+    def true_wall(self) -> float:
+        return EPOCH + self.now
+
+    def at(self, when: float, action: Callable[..., None], *arguments: object) -> None:
+        heapq.heappush(self._heap, (when, next(self._order), action, arguments))
+
+    def run_until(self, end: float) -> None:
+        """Let time pass. hot: every event of a run"""
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            when, _, action, arguments = heapq.heappop(heap)
+            if when > self.now:
+                self.now = when
+            action(*arguments)
+            self._events_in_second += 1
+            if self._events_in_second > self._storm_events:
+                self.promises.storm(self._events_in_second)
+        self.now = max(self.now, end)
+
+    def _second(self) -> None:
+        self._events_in_second = 0
+        self.promises.check_conflicts()
+        self.promises.check_parked()
+        self.administrators.check_answers()
+        if int(self.now) % SNAPSHOT_EVERY_S == 0 and self.plan.directors <= 20:
+            for machine in self.live():
+                machine.snapshots.append(machine.take_snapshot())
+        self.at(self.now + 1.0, self._second)
+
+    @staticmethod
+    def host_ip(number: int) -> IpAddress:
+        return IPv4Address(f"10.1.0.{number}")
+
+    # --- who is there -----------------------------------------------------------------------------
+
+    def machine_at(self, address: DirectorAddress) -> Machine | None:
+        return self._by_address.get(address)
+
+    def live(self) -> list[Machine]:
+        """Return the machines that have a director process, paused or not."""
+        return [machine for machine in self.machines if not machine.is_off]
+
+    def noted(self, machine: Machine, note: Noted) -> None:
+        if note.kind == "user_conflict_settled":
+            self.wire.touched(machine, int(str(note.fields[0][1])))
+        self.promises.noted(machine, note)
+
+    # --- what is wrong just now, without being a window -------------------------------------------
+
+    def trouble_begins(self, name: str) -> Callable[[], None]:
+        """Note trouble that slows things down; return what ends it."""
+        count, at = self.troubles.get(name, (0, 0.0))
+        self.troubles[name] = count + 1, at
+
+        def end() -> None:
+            self.troubles[name] = self.troubles[name][0] - 1, self.now
+
+        return end
+
+    def trouble(self) -> str:
+        """Return what makes things slow now or did within the last minute."""
+        for name, (count, ended_at) in self.troubles.items():
+            if count or ended_at + 60.0 >= self.now:
+                return name
+        return ""
+
+    def kick_trouble(self) -> str:
+        name = self.trouble()
+        return name if name == "kick-trouble" else ""
+
+    # --- configuration ----------------------------------------------------------------------------
+
+    def _settings(self, number: int) -> NodeSettings:
+        plan = self.plan
+        stream = Stream(plan.seed, "configuration", number)
+        others = [other for other in range(1, plan.directors + 1) if other != number]
+        kept = stream.sample(others, max(1, len(others) - plan.missing))
+        directors = sorted([number, *kept]) if others else [number]
+        is_classic = plan.codec == "classic" or (plan.codec == "mixed" and number % 2 == 0)
+        hosts = tuple(
+            HostSetting(ip=self.host_ip(host), tag=b"" if host % plan.tags == 0 else b"b")
+            for host in range(1, plan.hosts + 1)
+        )
+        return NodeSettings(
+            own=director_address(number),
+            directors=tuple(director_address(other) for other in directors),
+            hosts=hosts,
+            user_expire_s=plan.expire_s,
+            user_kick_delay_s=plan.kick_delay_s,
+            output_buffer_bytes=plan.output_bytes,
+            has_flush_program=plan.has_flush_program,
+            minor=CLASSIC_MINOR if is_classic else NATIVE_MINOR,
+        )
