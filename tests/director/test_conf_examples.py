@@ -81,6 +81,14 @@ def test_proxy_of_24_asks_where_the_standalone_director_listens(tmp_path: Path) 
     assert not any(x.startswith("director_") for x in lines)
 
 
+@pytest.mark.parametrize("file", sorted((CONF / "systemd").glob("*.socket")), ids=lambda f: f.name)
+def test_sockets_of_systemd_outlive_the_daemon(file: Path) -> None:
+    """A login process that finds no socket never asks again; so no restart may touch them."""
+    names = {line.partition("=")[0] for line in file.read_text().splitlines()}
+
+    assert not names & {"PartOf", "BindsTo", "StopPropagatedFrom", "RemoveOnStop"}
+
+
 def test_output_of_doveconf_of_a_23_director_loads_unchanged() -> None:
     settings = read(FIXTURE)
 
