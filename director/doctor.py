@@ -59,6 +59,7 @@ def examine(settings: Settings, dovecot: DovecotFacts, machine: Machine) -> list
         *check_service(host),
         *check_kicks(settings, dovecot, machine, host.account),
         *check_refresh(settings, machine),
+        *check_snapshot(host),
         *check_ring(host),
     ]
 
@@ -254,6 +255,10 @@ def check_deliveries(host: Host) -> Iterator[Finding]:
         if protocol == "lmtp" and "lmtp" not in dovecot.protocols:
             continue
         asked = dovecot.base_dir / dovecot.protocol_text(protocol, "auth_socket_path")
+        has_port = dovecot.text("doveadm_port") not in ("", "0")
+        if protocol == "doveadm" and asked not in sockets and not has_port:
+            yield Finding(Level.NOTE, "doveadm is not proxied: neither port nor socket is set", "")
+            continue
         if asked not in sockets:
             yield wrong(
                 f"{protocol} asks {asked}, not the director",
@@ -262,7 +267,7 @@ def check_deliveries(host: Host) -> Iterator[Finding]:
             continue
         if protocol == "lmtp" and dovecot.text("lmtp_proxy") != "yes":
             yield wrong("lmtp asks the director and delivers here", "Dovecot: lmtp_proxy = yes")
-        elif protocol == "doveadm" and dovecot.text("doveadm_port") in ("", "0"):
+        elif protocol == "doveadm" and not has_port:
             yield wrong("doveadm never asks where a user is", "Dovecot: doveadm_port = 24245")
         else:
             yield fine(f"{protocol} asks {asked}")
@@ -346,6 +351,21 @@ def check_service(host: Host) -> Iterator[Finding]:
             "service director has a chroot, where it finds neither itself nor the auth service",
             "Dovecot, service director: chroot =",
         )
+
+
+def check_snapshot(host: Host) -> Iterator[Finding]:
+    path = host.settings.snapshot_path
+    if path is None or host.account is None:
+        return
+    entry = host.machine.entry(path.parent)
+    if entry is not None and host.account.may(entry, 0o2):
+        yield fine(f"the snapshot can be written to {path.parent}")
+        return
+    why = "is missing" if entry is None else f"is closed to {host.account.name}"
+    yield wrong(
+        f"{path.parent} {why}: a restarted director will not remember its users",
+        f"install -d -m 0700 -o {host.account.name} -g {host.account.group_name} {path.parent}",
+    )
 
 
 def check_ring(host: Host) -> Iterator[Finding]:

@@ -1,8 +1,8 @@
 """What `director doctor` knows about this machine: Dovecot's settings, and what is really there.
 
 Collects, judges nothing (`doctor.py` does). Dovecot's settings come from `doveconf`, asked for
-what the running instance was started with (base_dir/dovecot.conf leads there). Two of 2.4's ways
-make more than one question necessary: built-in services are shown only when named, and
+what the running instance was started with (base_dir/dovecot.conf leads there). 2.4 must be asked
+more than once: built-in services and the default base_dir are shown only when named, and
 `login_socket_path` has been hidden since 2.4.2, but is told when asked for.
 """
 
@@ -142,6 +142,7 @@ class DovecotFacts:
 
     version: str
     config: Config
+    base_dir: Path
     services: Mapping[str, Section]
     socket_paths: Mapping[str, str]
 
@@ -154,12 +155,11 @@ class DovecotFacts:
         return self.number[:2] < (2, 4)
 
     @property
-    def base_dir(self) -> Path:
-        return Path(self.text("base_dir"))
-
-    @property
     def protocols(self) -> frozenset[str]:
-        return frozenset(self.text("protocols").split())
+        """Written as a list, or as a block of names with yes or no (2.4)."""
+        blocks = [dict(block.values) for block in self.config.root.children("protocols")]
+        enabled = [name for block in blocks for name in block if block[name].text == "yes"]
+        return frozenset([*self.text("protocols").split(), *enabled])
 
     @property
     def starts_director(self) -> bool:
@@ -251,7 +251,14 @@ def read_dovecot(run: RunDoveconf) -> DovecotFacts:
         protocol: run("-h", "-f", f"protocol={protocol}", "login_socket_path").strip()
         for protocol in LOGIN_PROTOCOLS
     }
-    return DovecotFacts(version=version[1], config=config, services=services, socket_paths=paths)
+    base_dir = run("base_dir").partition("=")[2].strip()  # not in -a if it is the default
+    return DovecotFacts(
+        version=version[1],
+        config=config,
+        base_dir=Path(base_dir),
+        services=services,
+        socket_paths=paths,
+    )
 
 
 def doveconf(program: str, file: Path | None) -> RunDoveconf:

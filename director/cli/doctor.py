@@ -66,7 +66,7 @@ def examine_here(settings: Settings, program: str, file: Path | None) -> list[Fi
     """Examine this machine; a Dovecot that cannot be asked is a finding too."""
     running = settings.base_dir / "dovecot.conf"
     if file is None and running.exists():
-        file = running
+        file = running.resolve()  # it is a link, and its includes are beside what it leads to
     try:
         facts = read_dovecot(doveconf(program, file))
     except DoveconfFailed as error:

@@ -81,6 +81,7 @@ def dovecot(
     return DovecotFacts(
         version=version,
         config=config,
+        base_dir=Path(BASE),
         services={section.label: section for section in config.root.children("service")},
         socket_paths={"imap": "ext/director"} if socket_paths is None else socket_paths,
     )

@@ -231,6 +231,30 @@ def test_doveadm_without_a_port() -> None:
     assert fix == "Dovecot: doveadm_port = 24245"
 
 
+def test_doveadm_need_not_be_proxied() -> None:
+    text = DOVECOT_24.replace("doveadm_port = 24245\n", "").replace(
+        "protocol doveadm {\n  auth_socket_path = director-userdb\n}\n", ""
+    )
+    found = examine(settings(), dovecot(text), FakeMachine())
+
+    assert wrongs(found) == {}
+    assert any(finding.text.startswith("doveadm is not proxied") for finding in found)
+
+
+def test_snapshot_that_cannot_be_written() -> None:
+    ours = settings(OURS + "director_snapshot_path = /var/lib/ringdirector/snapshot\n")
+    machine = FakeMachine()
+    text, fix = only(wrongs(examine(ours, dovecot(), machine)))
+    assert "/var/lib/ringdirector is missing" in text
+    assert fix == "install -d -m 0700 -o dovecot -g dovecot /var/lib/ringdirector"
+
+    machine.entries["/var/lib/ringdirector"] = directory(0o700)
+    assert "closed to dovecot" in only(wrongs(examine(ours, dovecot(), machine)))[0]
+
+    machine.entries["/var/lib/ringdirector"] = directory(0o700, DOVECOT_ID)
+    assert wrongs(examine(ours, dovecot(), machine)) == {}
+
+
 def test_missing_auth_socket() -> None:
     ours = settings(OURS + "director_auth_login_socket = auth/login\n")
     text, fix = only(wrongs(examine(ours, dovecot(), FakeMachine())))

@@ -41,6 +41,8 @@ def answering(*arguments: str) -> str:
     """Answer as 2.4's doveconf does: built-in services only when they are named."""
     if arguments == ("-a",):
         return "# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf\n" + DOVECOT_24
+    if arguments == ("base_dir",):
+        return "base_dir = /run/dovecot\n"
     if arguments[0] == "-h":
         return {"protocol=imap": "ext/director\n"}.get(arguments[2], "\n")
     return COMPLETE
@@ -52,6 +54,8 @@ def test_doveconf_is_asked_for_services_and_hidden_settings() -> None:
     assert facts.version == "2.4.1"
     assert facts.number == (2, 4, 1)
     assert not facts.is_23
+    assert facts.base_dir == Path(BASE)
+    assert facts.protocols == {"imap", "lmtp"}
     assert facts.service_text("imap-login", "restart_request_count") == "1"
     assert facts.service_text("imap-login", "user") == "dovenull"
     assert facts.protocol_text("imap", "login_socket_path") == "ext/director"
@@ -67,6 +71,13 @@ def test_what_is_no_doveconf() -> None:
         read_dovecot(lambda *arguments: "hello\n")
     with pytest.raises(DoveconfFailed, match="expected"):
         read_dovecot(lambda *arguments: "# 2.4.1\nservice {{\n")
+
+
+def test_protocols_as_a_block() -> None:
+    block = "protocols {\n  imap = yes\n  lmtp = no\n}\n"
+    facts = dovecot(DOVECOT_24.replace("protocols = imap lmtp\n", block))
+
+    assert facts.protocols == {"imap"}
 
 
 def test_fields_of_passdbs_in_both_spellings() -> None:

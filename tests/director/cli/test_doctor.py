@@ -24,7 +24,11 @@ def machine(tmp_path: Path) -> Path:
 
 def answer_with(machine: Path, text: str, status: int = 0) -> None:
     program = machine / "doveconf"
-    program.write_text(f'#!/bin/sh\n[ "$1" = -h ] && exit\ncat {machine}/answer\nexit {status}\n')
+    program.write_text(
+        "#!/bin/sh\ncase $1 in\n-h) exit ;;\n"
+        f"base_dir) exec grep base_dir {machine}/answer ;;\n"
+        f"esac\ncat {machine}/answer\nexit {status}\n"
+    )
     program.chmod(0o755)
     (machine / "answer").write_text(text)
 
