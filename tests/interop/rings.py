@@ -40,14 +40,23 @@ LOSSES = re.compile(
 
 
 class Ring:
-    """`nodes` are the members in the order of their addresses, `down` those not running now."""
+    """`nodes` are the members in the order of their addresses, `down` those not running now.
+
+    `users` are passdb fields by user name; everybody else is proxied without any.
+    """
 
     def __init__(
-        self, lab: Lab, kinds: Iterable[DirectorKind], hosts: list[str], extra: Mapping[str, str]
+        self,
+        lab: Lab,
+        kinds: Iterable[DirectorKind],
+        hosts: list[str],
+        extra: Mapping[str, str],
+        users: Mapping[str, str] | None = None,
     ) -> None:
         self.lab = lab
         self.hosts = hosts
         self.extra = extra
+        self.users = users or {}
         self.nodes: list[Proxy] = []
         self.down: list[Proxy] = []
         self.retired: list[Proxy] = []
@@ -68,6 +77,7 @@ class Ring:
                 **QUICK_SETTINGS,
                 **self.extra,
             },
+            users=self.users,
             protocols=("imap",),
             is_ring_member=True,
             accepts_everybody=True,

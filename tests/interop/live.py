@@ -1,0 +1,113 @@
+"""Who is live where: sessions that clients hold open, and what the backends log about them.
+
+Two witnesses that know nothing of the director. A client knows whether its session was closed.
+The backends' log tells when each session began and ended on which backend, so that it shows for
+every moment of a test whether a user was on two backends at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from tests.interop.backends import Backends
+from tests.interop.clients import ImapSession, backends_of, imap_backend
+from tests.interop.proxies import Proxy
+
+LOGIN = re.compile(r"imap-login: Info: Login: user=<(.+?)>,.* lip=(\S+?),.* session=<(.+?)>")
+END = re.compile(r"imap\(.+?\)<\d+><(.+?)>: Info: (?:Disconnected|Logged out|Connection closed)")
+
+Held = tuple[str, str]
+"""A session that a client holds: the name it logged in with, and the proxy."""
+
+
+class Timeline:
+    """What the backends have logged so far, in their order."""
+
+    def __init__(self, backends: Backends) -> None:
+        self.live: dict[str, Counter[str]] = {}
+        """How many sessions each user has on each backend now."""
+        self.splits: list[str] = []
+        """One line for each time that a user logged in while live on another backend."""
+        sessions: dict[str, tuple[str, str]] = {}
+        ended_early: set[str] = set()
+        for line in backends.dovecot.log_text().splitlines():
+            if begun := LOGIN.search(line):
+                user, ip, session = begun.groups()
+                self._begin(user, ip)
+                if session in ended_early:
+                    self.live[user][ip] -= 1
+                sessions[session] = user, ip
+            elif ended := END.search(line):
+                if ended[1] in sessions:
+                    user, ip = sessions[ended[1]]
+                    self.live[user][ip] -= 1
+                else:
+                    # Two processes log begin and end, and of a short session in any order.
+                    ended_early.add(ended[1])
+
+    def _begin(self, user: str, ip: str) -> None:
+        here = self.live.setdefault(user, Counter())
+        if others := [other for other, count in here.items() if count and other != ip]:
+            self.splits.append(f"{user} came to {ip} while on {others}")
+        here[ip] += 1
+
+    def users_on(self, ip: str) -> set[str]:
+        """Return who has a session on this backend now."""
+        return {user for user, here in self.live.items() if here[ip]}
+
+
+class Clients:
+    """Sessions over the proxies, held open until the end of the block."""
+
+    def __init__(self, proxies: list[Proxy]) -> None:
+        self.proxies = proxies
+        self._sessions: dict[Held, ImapSession] = {}
+
+    def open(self, users: Iterable[str], proxies: list[Proxy] | None = None) -> set[Held]:
+        """Log each user in over each proxy; return what is now held."""
+        opened = set()
+        for proxy in proxies or self.proxies:
+            for user in users:
+                held = user, proxy.name
+                assert held not in self._sessions, f"{held} is open already"
+                self._sessions[held] = ImapSession(proxy.ip, user)
+                opened.add(held)
+        return opened
+
+    def alive(self) -> set[Held]:
+        return {held for held, session in self._sessions.items() if session.is_open()}
+
+    def backends(self) -> dict[str, set[str]]:
+        """Return the backends on which each user has sessions now, as the sessions say."""
+        found: dict[str, set[str]] = {}
+        for (user, _), session in self._sessions.items():
+            if session.is_open():
+                found.setdefault(user, set()).add(session.backend())
+        return found
+
+    def next_logins(self, users: list[str]) -> dict[str, set[str]]:
+        """Log all users in over every proxy, once; return the backends that answered.
+
+        Whoever is being moved waits, so afterwards their moves are over.
+        """
+        found: dict[str, set[str]] = {user: set() for user in users}
+        for proxy in self.proxies:
+            for user, backend in backends_of(imap_backend, proxy.ip, users).items():
+                found[user].add(backend)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for session in self._sessions.values():
+            session.close()
