@@ -24,6 +24,7 @@ from director.sessions.notify import NotifyStream
 from director.sessions.relay import Relay
 from director.sessions.rewriter import HostFields
 from ring.address import parse_ip
+from ring.commands import Answer, Command
 from ring.effects import Dial, Hangup
 from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from ring.settings import HostSetting, NodeSettings
@@ -49,6 +50,13 @@ class NoLinks:
 
     def wake(self, link_id: int) -> None:
         raise AssertionError(link_id)
+
+
+class Nobody:
+    """An administrator who does not look at the answer."""
+
+    def command_answered(self, answer: Answer) -> None:
+        pass
 
 
 @attrs.define(eq=False)
@@ -147,6 +155,11 @@ class Desk:
             node.tick(self.now)
         self.runtime.settle()
         self.settle()
+
+    def command(self, command: Command) -> None:
+        """An administrator changes something."""
+        self.runtime.command(Nobody(), command)
+        self.runtime.settle()
 
     def notes(self, kind: str) -> list[str]:
         return [line.decode() for line in self.lines if f" {kind} " in line.decode()]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
+from ring.address import parse_ip
+from ring.commands import HostDown, HostSet
+from ring.settings import HostSetting
 from tests.director.sessions.rig import Desk, without_private_fields
 
-RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.txt"))
+DIRECTORY = Path(__file__).parent / "recordings"
+AUTHREPLY = DIRECTORY / "10-authreply-2.3.txt"
+RECORDINGS = sorted(set(DIRECTORY.glob("*.txt")) - {AUTHREPLY})
 LINE = re.compile(r" *[\d.]+ (tap|dirtap-userdb)#(\d+) (C>S|S>C) (.*)")
-ADDED = re.compile(rb"\tproxy_refresh=30\thost=[^\t]*(\thostip=[^\t]*)?$")
+ADDED = re.compile(rb"\tproxy_refresh=(\d+)\thost=[^\t]*(\thostip=[^\t]*)?(\tuser_dir.*)?$")
 
 
 def connections(path: Path) -> dict[int, list[tuple[str, str, bytes]]]:
@@ -29,6 +35,8 @@ def connections(path: Path) -> dict[int, list[tuple[str, str, bytes]]]:
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_sockets_carry_what_was_recorded(path: Path, desk: Desk) -> None:
     recorded = connections(path)
+    intervals = [ADDED.search(line) for lines in recorded.values() for *_, line in lines]
+    desk.runtime.proxy_refresh_s = next(int(match[1]) for match in intervals if match)
 
     assert recorded
     for lines in recorded.values():
@@ -40,9 +48,40 @@ def test_sockets_carry_what_was_recorded(path: Path, desk: Desk) -> None:
                 assert line + b"\n" == auth.heard()
             else:
                 auth.say(ADDED.sub(b"", line) + b"\n")
-                assert line + b"\n" == without_private_fields(client.heard())
+                assert without_private_fields(line) + b"\n" == without_private_fields(
+                    client.heard()
+                )
         client.close()
         auth.close()
+
+
+def dialogue(path: Path) -> list[tuple[str, bytes]]:
+    """Return who (S or C) sent what; nothing is b"", the end of the connection b"<EOF>"."""
+    said = []
+    for text in path.read_text().splitlines():
+        if text.startswith(("S: ", "C: ")):
+            literal = text[3:].replace("(nothing)", "''")
+            said.append((text[0], ast.literal_eval(literal).encode("latin-1")))
+    return said
+
+
+def test_authreply_answers_what_was_recorded(tmp_path: Path) -> None:
+    """In the recording u1 had been moved to the first host; here the second one comes later."""
+    first, second, down = map(parse_ip, ("127.0.0.2", "127.0.0.3", "127.0.0.4"))
+    desk = Desk(tmp_path, hosts=(HostSetting(ip=first), HostSetting(ip=down, tag=b"tagA")))
+    desk.command(HostDown(down))
+    for side, data in dialogue(AUTHREPLY):
+        if data.startswith(b"VERSION\tdirector-authreply-server"):
+            client = desk.connect_authreply()
+        if side == "C":
+            client.say(data)
+        elif data == b"<EOF>":
+            assert client.is_closed
+        else:
+            assert data == without_private_fields(client.heard())
+        if data.startswith(b"OK\t7\tuser=u1") and side == "S":
+            desk.command(HostSet(ip=second, tag=b"", weight=None))
+    desk.close()
 
 
 def test_recordings_contain_what_matters() -> None:
