@@ -37,13 +37,13 @@ class Relay:
     __slots__ = (
         "_auth",
         "_auth_service",
-        "_client",
         "_line_start",
-        "_rewriter",
         "_surroundings",
-        "_unanswered",
+        "client",
         "give_up_at",
         "name",
+        "rewriter",
+        "unanswered",
     )
 
     def __init__(
@@ -59,29 +59,29 @@ class Relay:
         """`keyword` begins the lines that may need a host: OK for logins, PASS for userdb."""
         self._surroundings = surroundings
         self._auth_service = auth_service
-        self._client = Stream(surroundings.poll_set, sock)
+        self.client = Stream(surroundings.poll_set, sock)
         self._auth: Stream | None = None
-        self.name = f"{listener}({self._client.describe_peer()})"
-        self._rewriter = Rewriter(
-            surroundings, host_fields, keyword, self.name, self._client.send_later
+        self.name = f"{listener}({self.client.describe_peer()})"
+        self.rewriter = Rewriter(
+            surroundings, host_fields, keyword, self.name, self.client.send_later
         )
         self._line_start = b""
-        self._unanswered: bytes | None = b""
+        self.unanswered: bytes | None = b""
         """What the client has said as long as the auth service has said nothing, then None."""
         self.give_up_at = surroundings.poll_set.now() + limits.AUTH_WAIT_S
 
     def start(self) -> None:
         self._surroundings.roster.sessions.add(self)
-        self._client.start(self, is_reading=False)
+        self.client.start(self, is_reading=False)
         self._auth_service.connect_for(self)
 
     def close(self) -> None:
         """Close both connections and forget what is held; doing it twice is harmless."""
         self._auth_service.forget(self)
-        self._client.close()
+        self.client.close()
         if self._auth is not None:
             self._auth.close()
-        self._rewriter.close()
+        self.rewriter.close()
         self._surroundings.roster.sessions.discard(self)
 
     # --- the auth service -------------------------------------------------------------------------
@@ -89,40 +89,17 @@ class Relay:
     def auth_connected(self, sock: socket.socket) -> None:
         self._auth = Stream(self._surroundings.poll_set, sock)
         self._auth.start(_AuthSide(self, self._auth), is_reading=True)
-        if self._unanswered:
-            self._auth.send_later(self._unanswered)
-        self._client.read_on()
+        if self.unanswered:
+            self._auth.send_later(self.unanswered)
+        self.client.read_on()
 
     def auth_not_found(self, error: OSError) -> None:
         self._note("auth_not_found", error)
         self.close()
 
-    def auth_readable(self, auth: Stream) -> None:
-        """Pass on what the auth service says."""
-        # hot: bench login
-        data = auth.receive()
-        if not data:
-            raise ConnectionResetError("the auth service closed the connection")
-        self._unanswered = None
-        data = self._rewriter.rewrite(data)
-        if not data:
-            return
-        try:
-            self._client.send(data)
-        except OSError as error:
-            self.failed(error)
-            return
-        if self._client.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
-            auth.pause_reading()
-
-    def auth_writable(self, auth: Stream) -> None:
-        auth.flush()
-        if auth.output_bytes <= limits.SESSION_OUTPUT_BYTES_MAX:
-            self._client.read_on()
-
     def auth_failed(self, error: Exception) -> None:
         """The auth service went away, or sent a line that nobody takes."""
-        if self._unanswered is not None and isinstance(error, OSError):
+        if self.unanswered is not None and isinstance(error, OSError):
             self._redial(error)
         else:
             self._note("auth_connection_lost", error)
@@ -133,7 +110,7 @@ class Relay:
         assert self._auth is not None
         self._auth.close()
         self._auth = None
-        self._client.pause_reading()
+        self.client.pause_reading()
         self._auth_service.wait_for(self, error)
 
     def _note(self, kind: str, error: Exception) -> None:
@@ -149,34 +126,31 @@ class Relay:
         auth = self._auth
         if auth is None:
             return  # an event from before the auth service went away
-        data = self._client.receive()
+        data = self.client.receive()
         if not data:
             self.close()
             return
-        if self._rewriter.held:
+        if self.rewriter.held:
             self._drop_cancelled(self._line_start + data)
-        line_end = data.rfind(b"\n") + 1
-        self._line_start = data[line_end:] if line_end else self._line_start + data
-        if len(self._line_start) > limits.AUTH_LINE_BYTES_MAX:
-            raise LimitExceeded(
-                f"a line that begins with '{excerpt(self._line_start[:8])}' has more than"
-                f" {limits.AUTH_LINE_BYTES_MAX} bytes (AUTH_LINE_BYTES_MAX)"
-            )
-        if self._unanswered is not None:
-            self._unanswered += data
-            if len(self._unanswered) > limits.AUTH_LINE_BYTES_MAX:
-                self._unanswered = None  # more than a greeting: it cannot be said again
+        if data.endswith(b"\n"):
+            self._line_start = b""
+        else:
+            self._remember_line_start(data)
+        if self.unanswered is not None:
+            self.unanswered += data
+            if len(self.unanswered) > limits.AUTH_LINE_BYTES_MAX:
+                self.unanswered = None  # more than a greeting: it cannot be said again
         try:
             auth.send(data)
         except OSError as error:
             self.auth_failed(error)
             return
         if auth.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
-            self._client.pause_reading()
+            self.client.pause_reading()
 
     def writable(self) -> None:
-        self._client.flush()
-        if self._auth is not None and self._client.output_bytes <= limits.SESSION_OUTPUT_BYTES_MAX:
+        self.client.flush()
+        if self._auth is not None and self.client.output_bytes <= limits.SESSION_OUTPUT_BYTES_MAX:
             self._auth.read_on()
 
     def failed(self, error: Exception) -> None:
@@ -184,27 +158,57 @@ class Relay:
         self._surroundings.directory.note("client_lost", connection=self.name, reason=error)
         self.close()
 
+    def _remember_line_start(self, data: bytes) -> None:
+        """Keep what may be the beginning of a CANCEL."""
+        line_end = data.rfind(b"\n") + 1
+        self._line_start = data[line_end:] if line_end else self._line_start + data
+        if len(self._line_start) > limits.AUTH_LINE_BYTES_MAX:
+            raise LimitExceeded(
+                f"a line that begins with '{excerpt(self._line_start[:8])}' has more than"
+                f" {limits.AUTH_LINE_BYTES_MAX} bytes (AUTH_LINE_BYTES_MAX)"
+            )
+
     def _drop_cancelled(self, data: bytes) -> None:
         """The client gave up requests: replies held for them are not wanted (section 3)."""
         for line in data.split(b"\n")[:-1]:
             if line.startswith(CANCEL):
-                self._rewriter.cancel(line[len(CANCEL) :].partition(b"\t")[0])
+                self.rewriter.cancel(line[len(CANCEL) :].partition(b"\t")[0])
 
 
 class _AuthSide:
     """Handler of a relay's upstream socket."""
 
-    __slots__ = ("_relay", "_stream")
+    __slots__ = ("_client", "_relay", "_rewriter", "_stream")
 
     def __init__(self, relay: Relay, stream: Stream) -> None:
         self._relay = relay
+        self._client = relay.client
+        self._rewriter = relay.rewriter
         self._stream = stream
 
     def readable(self) -> None:
-        self._relay.auth_readable(self._stream)
+        """Pass on what the auth service says."""
+        # hot: bench login
+        data = self._stream.receive()
+        if not data:
+            raise ConnectionResetError("the auth service closed the connection")
+        self._relay.unanswered = None
+        data = self._rewriter.rewrite(data)
+        if not data:
+            return
+        client = self._client
+        try:
+            client.send(data)
+        except OSError as error:
+            self._relay.failed(error)
+            return
+        if client.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
+            self._stream.pause_reading()
 
     def writable(self) -> None:
-        self._relay.auth_writable(self._stream)
+        self._stream.flush()
+        if self._stream.output_bytes <= limits.SESSION_OUTPUT_BYTES_MAX:
+            self._client.read_on()
 
     def failed(self, error: Exception) -> None:
         self._relay.auth_failed(error)
