@@ -9,7 +9,7 @@ after `COMMAND_TIMEOUT_S` with `Ring sync timed out`, which therefore means eith
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 import attrs
 
@@ -40,13 +40,18 @@ from ring.members import Members
 from ring.moves import Moves
 from ring.state import State
 
+RingCommand: TypeAlias = (
+    HostSet | HostUpdate | HostUp | HostDown | HostRemove | HostFlush | DirectorAdd | DirectorRemove
+)
+"""What the whole ring must apply; users can be moved and kicked at any time."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Waiting:
     """A command that waits for the ring; `command` is None once it has been applied."""
 
     token: Hashable
-    command: Command | None
+    command: RingCommand | None
     until: float
 
 
@@ -84,6 +89,8 @@ class Administration:
                 self._answer(token, self._kicks.commanded(token, command))
             case UserKickHash():
                 self._answer(token, self._kicks.hash_commanded(command))
+            case _ if len(self._waiting) >= limits.COMMANDS_WAITING_MAX:
+                self._answer(token, Answer.TRY_AGAIN)
             case _ if not self._state.is_synced:
                 self._wait(token, command)
             case _:
@@ -93,17 +100,14 @@ class Administration:
         if answer is not None:
             self._state.effects.append(CommandAnswered(token=token, answer=answer))
 
-    def _wait(self, token: Hashable, command: Command | None) -> None:
+    def _wait(self, token: Hashable, command: RingCommand | None) -> None:
         state = self._state
-        if len(self._waiting) >= limits.COMMANDS_WAITING_MAX:
-            self._answer(token, Answer.TRY_AGAIN)
-            return
         until = state.now + limits.COMMAND_TIMEOUT_S
         self._waiting.append(Waiting(token=token, command=command, until=until))
         if "administration" not in state.timers:
             state.timers.set("administration", until)
 
-    def _apply(self, token: Hashable, command: Command) -> None:
+    def _apply(self, token: Hashable, command: RingCommand) -> None:
         """Execute now; the answer waits if the ring has to hear of it."""
         answer = self._execute(command)
         is_waiting = answer is Answer.OK and not self._state.is_synced
@@ -134,7 +138,7 @@ class Administration:
 
     # --- executing ------------------------------------------------------------------------------
 
-    def _execute(self, command: Command) -> Answer:
+    def _execute(self, command: RingCommand) -> Answer:
         match command:
             case HostSet() | HostUpdate():
                 return self._host_list.set_weight(command)
@@ -151,8 +155,6 @@ class Administration:
                 return Answer.OK
             case DirectorRemove():
                 return self._remove_director(command)
-            case HostResetUsers() | UserMove() | UserKick() | UserKickField() | UserKickHash():
-                raise AssertionError("answered in command()")
             case _:
                 assert_never(command)
 

@@ -24,7 +24,7 @@ class Answer(enum.Enum):
     TRY_AGAIN = "TRYAGAIN"
     WEIGHT_TOO_LARGE = "vhost count too large"
     TAG_IS_FIXED = "host tag can't be changed"
-    BEING_UPDATED = "host is already being updated - try again later"
+    TOO_MANY_HOSTS = "too many hosts"
     SYNC_TIMED_OUT = "Ring sync timed out"
 
 

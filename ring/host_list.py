@@ -3,6 +3,9 @@
 ring-protocol.md sections 7.2, 7.3 and 8.3 to 8.5. A host that changed since the last completed sync
 is *desynced*; a second change that overlaps the first is settled by rule (newer up/down, lower
 weight), re-announced as our own to everybody, so that all nodes end with the same list.
+
+The original refuses a change while an earlier one of the same host still travels; here commands
+wait for the ring (`administration.py`), so that never happens.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from ring.errors import RemoteProtocolError
 from ring.gossip import Gossip, host_message
 from ring.hosts import MailHost
 from ring.link import Link
-from ring.messages import Host, HostFlush, HostRemove, HostsEnd, HostsStart, Stamp
+from ring.messages import Host, HostFlush, HostRemove, HostsStart, Stamp
 from ring.settings import DEFAULT_WEIGHT
 from ring.state import State
 from ring.sync import Synchroniser
@@ -30,7 +33,6 @@ class HostList:
         self._state = state
         self._gossip = gossip
         self._sync = sync
-        self._links_ignored: set[int] = set()
 
     # --- our administrator's changes --------------------------------------------------------------
 
@@ -43,14 +45,13 @@ class HostList:
         if host is None:
             if isinstance(command, HostUpdate):
                 return Answer.NOT_FOUND
+            if len(hosts) >= limits.HOSTS_MAX:
+                return Answer.TOO_MANY_HOSTS
             weight = DEFAULT_WEIGHT if command.weight is None else command.weight
-            host = hosts.add(command.ip, tag=command.tag, hostname=b"", weight=weight)
-            self._state.note("host_added", host=host.ip, tag=host.tag, weight=weight)
+            host = self._add(command.ip, tag=command.tag, hostname=b"", weight=weight)
         else:
             if command.tag not in (b"", host.tag):
                 return Answer.TAG_IS_FIXED
-            if host.is_desynced:
-                return Answer.BEING_UPDATED
             if command.weight is not None:
                 self._set_weight(host, command.weight)
         self._announce(host, self._gossip.own_stamp(), exclude=None)
@@ -62,8 +63,6 @@ class HostList:
             return Answer.NOT_FOUND
         if host.is_down == is_down:
             return Answer.OK
-        if host.is_desynced:
-            return Answer.BEING_UPDATED
         self._set_down(host, is_down, self._state.wall)
         self._announce(host, self._gossip.own_stamp(), exclude=None)
         return Answer.OK
@@ -77,15 +76,18 @@ class HostList:
 
     def flush(self, ip: IpAddress | None) -> Answer:
         """Forget the users of one host, or of all; nobody is kicked."""
+        state = self._state
         if ip is None:
-            self._state.note("all_users_flushed")
-            for host in list(self._state.hosts):
-                self._flush(host, self._gossip.own_stamp(), exclude=None)
-            return Answer.OK
-        found = self._state.hosts.get(ip)
-        if found is None:
-            return Answer.NOT_FOUND
-        self._flush(found, self._gossip.own_stamp(), exclude=None)
+            state.note("all_users_flushed")
+            hosts = list(state.hosts)
+        else:
+            host = state.hosts.get(ip)
+            if host is None:
+                return Answer.NOT_FOUND
+            hosts = [host]
+        for host in hosts:
+            self._flush(host, self._gossip.own_stamp(), exclude=None)
+        self._sync.start()
         return Answer.OK
 
     # --- the ring's changes -----------------------------------------------------------------------
@@ -94,17 +96,14 @@ class HostList:
         """A left neighbour lists its hosts: take them, ignore them, or merge (section 7.2)."""
         state = self._state
         if message.is_complete and not state.is_handshaked:
-            for host in list(state.hosts):
+            for host in state.hosts:
                 state.hosts.remove(host)
-                self._sync.start()
+            self._sync.start()
         elif not message.is_complete and state.is_handshaked:
-            self._links_ignored.add(link.link_id)
+            link.is_host_block_ignored = True
 
-    def block_ended(self, link: Link, _message: HostsEnd) -> None:
-        self._links_ignored.discard(link.link_id)
-
-    def link_closed(self, link_id: int) -> None:
-        self._links_ignored.discard(link_id)
+    def block_ended(self, link: Link) -> None:
+        link.is_host_block_ignored = False
 
     def host_received(self, link: Link, message: Host) -> None:
         """A neighbour says how a host is (section 8.3)."""
@@ -114,7 +113,7 @@ class HostList:
             stamp = self._gossip.accept(message.stamp)
             if stamp is None:
                 return
-        if link.link_id in self._links_ignored:
+        if link.is_host_block_ignored:
             return
         if message.tag and link.minor < TAGS_MINOR:
             raise RemoteProtocolError(
@@ -124,12 +123,9 @@ class HostList:
         hosts = self._state.hosts
         host = hosts.get(message.ip)
         if host is None:
-            if len(hosts) >= limits.HOSTS_MAX:
-                raise RemoteProtocolError("one mail host too many", token="HOST")
-            host = hosts.add(
+            host = self._add(
                 message.ip, tag=message.tag, hostname=message.hostname, weight=message.weight
             )
-            self._state.note("host_added", host=host.ip, tag=host.tag, weight=host.weight)
         elif (
             host.weight == message.weight
             and host.is_down == message.is_down
@@ -161,6 +157,7 @@ class HostList:
     def _apply(self, host: MailHost, message: Host) -> None:
         if host.tag != message.tag:
             self._state.note("host_tag_changed", host=host.ip, old=host.tag, new=message.tag)
+            self._state.reclaim_host_numbers()
             self._state.hosts.set_tag(host, message.tag)
         if host.is_down != message.is_down:
             self._set_down(host, message.is_down, max(message.changed_at, host.changed_at))
@@ -178,8 +175,20 @@ class HostList:
         host = self._state.hosts.get(message.ip)
         if stamp is not None and host is not None:
             self._flush(host, stamp, exclude=link.director)
+            self._sync.start()
 
     # --- what both have in common -----------------------------------------------------------------
+
+    def _add(self, ip: IpAddress, *, tag: bytes, hostname: bytes, weight: int) -> MailHost:
+        """Add a host.
+
+        Raises:
+            LimitExceeded: there are `limits.HOSTS_MAX` already.
+        """
+        self._state.reclaim_host_numbers()
+        host = self._state.hosts.add(ip, tag=tag, hostname=hostname, weight=weight)
+        self._state.note("host_added", host=ip, tag=tag, weight=weight)
+        return host
 
     def _set_weight(self, host: MailHost, weight: int) -> None:
         self._state.note("host_weight_set", host=host.ip, old=host.weight, new=weight)
@@ -204,7 +213,5 @@ class HostList:
     def _flush(self, host: MailHost, stamp: Stamp, *, exclude: Director | None) -> None:
         self._gossip.flood(HostFlush(stamp=stamp, ip=host.ip), exclude=exclude)
         self._state.note("host_flushed", host=host.ip)
-        if not self._state.hosts.numbers_left:
-            self._state.reclaim_host_numbers()
+        self._state.reclaim_host_numbers()
         self._state.hosts.forget_users(host)
-        self._sync.start()

@@ -90,6 +90,7 @@ class Link:
         self.has_version = False
         self.created_at = now
         self.connected_at: float | None = now if self.is_incoming else None
+        self.is_host_block_ignored = False  # owned by host_list.py
         # Owned by members.py:
         self.is_leaving = False
         self.is_verified_by_ping = False

@@ -394,7 +394,7 @@ class RingNode:
             Pong: lambda link, _message: members.pong_received(link),
             Quit: members.quit_received,
             HostsStart: host_list.block_started,
-            HostsEnd: host_list.block_ended,
+            HostsEnd: lambda link, _message: host_list.block_ended(link),
             Host: host_list.host_received,
             HostRemove: host_list.remove_received,
             HostFlush: host_list.flush_received,

@@ -31,6 +31,7 @@ from ring.settings import HostSetting, NodeSettings
 
 NOW = 1_790_000_000
 PORT = 19001
+TIME_START = r"(?:\b|(?<=\t[UD]))"  # a word, or after the state of a host
 HOSTS = ("10.1.0.1", "10.1.0.2", "10.1.0.3")
 
 
@@ -245,7 +246,9 @@ class Rig:
         """Replace HH by the node's hosts hash and NOW, NOW+n, NOW-n by Unix seconds."""
         line = re.sub(r"\bHH\b", str(self.node.hosts.hosts_hash()), line)
         return re.sub(
-            r"\bNOW([+-]\d+)?", lambda match: str(int(self.wall) + int(match[1] or 0)), line
+            rf"{TIME_START}NOW([+-]\d+)?",
+            lambda match: str(int(self.wall) + int(match[1] or 0)),
+            line,
         )
 
     def unfill(self, line: str) -> str:
@@ -257,7 +260,7 @@ class Rig:
             offset = int(match[0]) - int(self.wall)
             return match[0] if abs(offset) > 2000 else f"NOW{offset:+d}" if offset else "NOW"
 
-        return re.sub(r"\b\d{6,}\b", name, line)
+        return re.sub(rf"{TIME_START}\d{{6,}}\b", name, line)
 
     def notes(self, kind: str) -> list[dict[str, object]]:
         return [
