@@ -118,7 +118,7 @@ class Members:
 
     def _become_alone(self, *, has_others: bool) -> None:
         state = self._state
-        if has_others:
+        if has_others and not state.is_synced:
             state.note("ring_left_alone", directors=len(state.directors) - 1)
         if state.left is not None:
             self.close(state.left, "This connection is dead?", elects_left=False)

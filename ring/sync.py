@@ -84,6 +84,7 @@ class Synchroniser:
             if link is not None:
                 link.is_ping_fast = False
         for director in list(state.directors):
+            director.wrong_hosts_hash = 0  # it let our hash pass, or is not in the ring
             if director.is_removed:
                 state.directors.delete(director)
         state.hosts.clear_desynced()
@@ -110,8 +111,7 @@ class Synchroniser:
     def resend_due(self) -> None:
         """No answer for `RESEND_S`: something on the way is slow, or was lost."""
         state = self._state
-        if state.is_synced:
-            return
+        assert not state.is_synced
         state.timers.set("resync", state.now + RESEND_S)
         if state.left is not None and state.right is not None:
             state.note("sync_resent", sequence=state.sync_sequence)
