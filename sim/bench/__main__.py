@@ -13,6 +13,7 @@ import click
 from sim.bench import lookups
 from sim.bench.gossip import Gossip
 from sim.bench.latency import Latency
+from sim.bench.million import Million
 from sim.bench.nodes import has_dovecot
 from sim.bench.results import Kind, Result, format_json, format_markdown, format_table
 from sim.bench.rings import Addresses, Site
@@ -20,7 +21,7 @@ from sim.bench.runner import ROUNDS_COUNT, Bench, run
 from sim.bench.tools import Tools
 
 QUICK = ("login", "ring", "latency", "gossip")
-ALL = ("login", "ring", "userdb", "latency", "gossip")
+ALL = ("login", "ring", "userdb", "latency", "gossip", "million")
 
 
 def make_bench(name: str, *, is_quick: bool) -> Bench:
@@ -35,6 +36,8 @@ def make_bench(name: str, *, is_quick: bool) -> Bench:
             return Latency()
         case "gossip":
             return Gossip()
+        case "million":
+            return Million(100_000 if is_quick else 1_000_000)
     raise click.UsageError(f"got the bench {name!r}, expected one of {', '.join(ALL)}")
 
 
@@ -62,7 +65,7 @@ def main(
 ) -> None:
     """Measure this director and Dovecot 2.3's side by side.
 
-    BENCH is one or more of login, ring, userdb, latency, gossip; default: all.
+    BENCH is one or more of login, ring, userdb, latency, gossip, million; default: all.
     """
     kinds = [Kind.OURS, Kind.REAL]
     if is_alone or not has_dovecot():

@@ -19,6 +19,7 @@ class DirectorRow:
     ip: str
     kind: str
     status: str
+    bytes_received: int
     bytes_sent: int
 
 
@@ -92,7 +93,8 @@ class Admin:
                 ip=row[0],
                 kind=row[2],
                 status=row[4],
-                bytes_sent=int(row[7]) if len(row) > 7 else 0,  # only links have it
+                bytes_received=int(row[6]) if len(row) > 7 else 0,  # only links have them
+                bytes_sent=int(row[7]) if len(row) > 7 else 0,
             )
             for row in self.ask_list("DIRECTOR-LIST")
             if "." in row[0]

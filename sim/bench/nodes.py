@@ -79,11 +79,18 @@ class Node:
     # --- life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the services around the director, and the director itself; do not wait for it."""
+        """Start everything and do not wait."""
+        self.start_surroundings()
+        self.start_director()
+
+    def start_surroundings(self) -> None:
+        """Start what the director needs; a real one itself starts with its first client."""
         for directory in (self.directory, self.run):
             directory.mkdir(exist_ok=True)
             directory.chmod(0o755)
         self._start_auth()
+
+    def start_director(self) -> None:
         if self.kind is Kind.OURS:
             file = self.directory / "director.conf"
             file.write_text(f"base_dir = {self.run}/ours\n{self.director_settings()}")

@@ -76,7 +76,9 @@ class Ring:
         settings: dict[str, str] | None = None,
         has_dovecot_auth: bool = False,
         is_relayed: bool = False,
+        begins_alone: bool = False,
     ) -> None:
+        """With `begins_alone` the first node knows nobody until `introduce` has told it."""
         self.kind = kind
         self._tools = site.tools
         block = site.addresses.next_block()
@@ -86,7 +88,6 @@ class Ring:
         self.backends = [f"{block}.{200 + number}" for number in range(BACKENDS_COUNT)]
         ips = [f"{block}.{1 + number}" for number in range(nodes_count)]
         director = {
-            "director_servers": " ".join(f"{ip}:{RING_PORT}" for ip in ips),
             "director_mail_servers": " ".join(self.backends),
             "director_user_expire": "15 min",
             **(settings or {}),
@@ -99,7 +100,13 @@ class Ring:
                 site.tools,
                 NodeSettings(
                     ip=ip,
-                    director=director,
+                    director={
+                        **director,
+                        "director_servers": " ".join(
+                            f"{member}:{RING_PORT}"
+                            for member in (ips[:1] if begins_alone and number == 1 else ips)
+                        ),
+                    },
                     has_dovecot_auth=has_dovecot_auth,
                     is_relayed=is_relayed,
                 ),
@@ -132,6 +139,13 @@ class Ring:
             self.up.append(node)
         self.wait_whole()
 
+    def introduce(self) -> None:
+        """Tell the first node of all others."""
+        with self.nodes[0].admin() as admin:
+            for node in self.nodes[1:]:
+                answer = admin.ask("DIRECTOR-ADD", node.ip, str(RING_PORT))
+                assert answer == "OK", answer
+
     def kill(self, node: Node) -> None:
         self.up.remove(node)
         node.kill()
@@ -142,6 +156,19 @@ class Ring:
     def wait_whole(self, timeout_s: float = WHOLE_TIMEOUT_S) -> float:
         """Wait until every running node says so; return how many seconds it took."""
         return wait_until(self.is_whole, timeout_s, "every node reports the ring synced")
+
+    def wait_without(self, gone: Node, timeout_s: float) -> None:
+        """Wait until a director that went away is nobody's neighbour and the ring is whole."""
+
+        def is_forgotten() -> bool:
+            for node in self.up:
+                with node.admin() as admin:
+                    rows = admin.directors()
+                if any(row.ip == gone.ip and row.kind in ("left", "right") for row in rows):
+                    return False
+            return self.is_whole()
+
+        wait_until(is_forgotten, timeout_s, f"the ring is whole without {gone.ip}")
 
     # --- users --------------------------------------------------------------------------------
 

@@ -85,7 +85,6 @@ class Load:
             raise RuntimeError(f"no load: {complaints.strip()}")
         return Outcome(**json.loads(output))
 
-    def end(self) -> Outcome:
-        """Send no more, wait for what is under way."""
+    def interrupt(self) -> None:
+        """Send no more; what is under way is still waited for."""
         self._process.send_signal(signal.SIGINT)
-        return self.finish()

@@ -50,8 +50,12 @@ def test_hosts_and_their_users_are_counted(tmp_path: Path) -> None:
 def test_rows_without_a_link_have_sent_nothing(tmp_path: Path) -> None:
     with director(tmp_path, OWN + RIGHT + b"\n") as admin:
         assert admin.directors() == [
-            DirectorRow(ip="127.0.0.1", kind="self", status="ring synced", bytes_sent=0),
-            DirectorRow(ip="127.0.0.2", kind="right", status="synced", bytes_sent=71),
+            DirectorRow(
+                ip="127.0.0.1", kind="self", status="ring synced", bytes_received=0, bytes_sent=0
+            ),
+            DirectorRow(
+                ip="127.0.0.2", kind="right", status="synced", bytes_received=145, bytes_sent=71
+            ),
         ]
 
 
