@@ -6,9 +6,10 @@ requests a second on one core), one task that waits on its own epoll descriptor,
 reaches 76-105 thousand (DESIGN section 5).
 
 A *turn* serves what is ready until `limits.POLL_TURN_S` have passed, calls `after_turn` once (the
-runtime performs the node's effects there), then lets everybody else run. One `epoll` answer of at
-most `limits.POLL_DESCRIPTORS_MAX` descriptors is a *batch*; a batch that needs more than one turn
-is finished before the next is asked for, so nobody starves, however busy the others are.
+runtime performs the node's effects there, and says whether others have work now), then lets
+everybody else run, or lingers for the next event if nobody has anything to do. One `epoll` answer
+of at most `limits.POLL_DESCRIPTORS_MAX` descriptors is a *batch*; a batch that needs more than one
+turn is finished before the next is asked for, so nobody starves, however busy the others are.
 
 Rules for handlers:
 
@@ -72,9 +73,10 @@ class PollSet:
     """See the module's docstring. `clock` is any monotonic number of seconds."""
 
     def __init__(
-        self, after_turn: Callable[[], None], clock: Callable[[], float] = time.monotonic
+        self, after_turn: Callable[[], bool], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._after_turn = after_turn
+        self._others_have_work = False
         self._clock = clock
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
@@ -157,15 +159,32 @@ class PollSet:
             if clock() >= ends_at:
                 break
         self._is_serving = False
-        self._after_turn()
+        self._others_have_work = self._after_turn()
         if not ready:
             self._close_discarded()
         return bool(ready)
 
+    def _take_turns(self) -> bool:
+        """Take turns as long as events come quickly; return whether more of a batch is left.
+
+        The answer to what was just passed on comes within some 0.1 ms; to wait for it through trio
+        costs as much again. Measured with one request in flight: 53 us instead of 84 a login, and
+        42 us of CPU instead of 75.
+        """
+        ends_at = self._clock() + limits.POLL_TURN_S
+        while not self.turn():
+            if self._others_have_work or self._timers or self._clock() >= ends_at:
+                return False
+            self._ready = self._epoll.poll(limits.POLL_LINGER_S, limits.POLL_DESCRIPTORS_MAX)
+            if not self._ready:
+                return False
+            self._ready.reverse()
+        return True
+
     async def run(self) -> None:
         """Serve for ever; cancel it to stop."""
         while True:
-            if self.turn():
+            if self._take_turns():
                 await trio.lowlevel.checkpoint()
                 continue
             self._is_napping = True

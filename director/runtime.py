@@ -202,23 +202,33 @@ class Runtime:
 
     # --- time and effects -----------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Perform all effects, wake the links with output, and be awake at the deadline."""
+    def settle(self) -> bool:
+        """Perform all effects, wake the links with output, and be awake at the deadline.
+
+        Returns whether other tasks were given something to do.
+        """
         if self._is_settling:
-            return  # somebody we called gave a stimulus: the loop below goes on with its effects
+            return (
+                True  # somebody we called gave a stimulus: the loop below goes on with its effects
+            )
         node, perform = self.node, self._perform
         self._is_settling = True
+        has_woken = False
         try:
             while effects := node.drain():
                 for effect in effects:
                     perform[type(effect)](effect)
+                has_woken = True
         finally:
             self._is_settling = False
         for link_id in node.links_with_output():
             self._wake_link(link_id)
+            has_woken = True
         if node.deadline < self._nap_ends_at and self._nap is not None:
             self._nap_ends_at = -math.inf
             self._nap.cancel()
+            has_woken = True
+        return has_woken
 
     async def run_clock(self) -> None:
         """Tick the node when its time comes; ends only by cancellation."""

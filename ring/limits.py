@@ -158,6 +158,10 @@ POLL_DESCRIPTORS_MAX = 256
 POLL_TURN_S = 0.005
 """One turn of the poll set, give or take one descriptor; then a checkpoint for everybody else."""
 
+POLL_LINGER_S = 0.001
+"""How long the poll set waits for the next event by itself before it lets everybody wait together;
+at most POLL_TURN_S in a row, and never while others have something to do."""
+
 AUTH_PENDING_MAX = 65536
 """Requests held back (parked) on one login connection. More: the newest is answered temp_fail."""
 

@@ -48,8 +48,9 @@ class Bench:
         self.poll_set = PollSet(self.count_turn, lambda: self.now)
         self.sockets: list[socket.socket] = []
 
-    def count_turn(self) -> None:
+    def count_turn(self) -> bool:
         self.turns += 1
+        return False
 
     def pair(self) -> tuple[socket.socket, Recorder]:
         far, near = socket.socketpair()
@@ -249,7 +250,7 @@ def test_a_spurious_wake_up_is_no_error(bench: Bench) -> None:
 async def test_run_wakes_for_descriptors_and_for_timers_set_by_other_tasks() -> None:
     served = trio.Event()
     rung = trio.Event()
-    poll_set = PollSet(lambda: None)
+    poll_set = PollSet(lambda: False)
     far, near = socket.socketpair()
     near.setblocking(False)
     recorder = Recorder(poll_set, near)
@@ -269,3 +270,42 @@ async def test_run_wakes_for_descriptors_and_for_timers_set_by_other_tasks() -> 
     poll_set.discard(near)
     poll_set.close()
     far.close()
+
+
+@pytest.mark.parametrize("others_have_work", [False, True])
+async def test_an_event_that_follows_at_once_is_served_first_unless_others_have_work(
+    others_have_work: bool,
+) -> None:
+    """Goal: no trip through trio between question and answer. Method: count others' turns."""
+    poll_set = PollSet(lambda: others_have_work)
+    near_1, far_1 = socket.socketpair()
+    near_2, far_2 = socket.socketpair()
+    first, second = Recorder(poll_set, near_1), Recorder(poll_set, near_2)
+    others_turns: list[int] = []
+    count = 0
+    served = trio.Event()
+
+    def ask() -> None:
+        others_turns.append(count)
+        far_2.send(b"x")
+
+    def answer() -> None:
+        others_turns.append(count)
+        served.set()
+
+    first.on_readable, second.on_readable = ask, answer
+    for recorder in (first, second):
+        recorder.sock.setblocking(False)
+        poll_set.add(recorder.sock.fileno(), recorder)
+    far_1.send(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll_set.run)
+        while not served.is_set():
+            count += 1
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    poll_set.close()
+    for sock in (near_1, far_1, near_2, far_2):
+        sock.close()
+
+    assert others_have_work == (others_turns[0] != others_turns[1])

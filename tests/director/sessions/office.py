@@ -61,7 +61,7 @@ class Office:
     def note(self, kind: str, **fields: object) -> None:
         self.notes.append(kind)
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
         while effects := self.node.drain():
             for effect in effects:
                 if isinstance(effect, CommandAnswered):
@@ -70,6 +70,7 @@ class Office:
                 elif isinstance(effect, Kick):
                     self.kicks.append(effect.what)
                     self.node.kick_finished(effect.kick_id, None, self.time)
+        return False
 
     def let_pass(self, seconds: float) -> None:
         """Let time pass for the node, then give everybody a turn."""
