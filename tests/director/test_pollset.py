@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Iterator
 
@@ -273,31 +274,30 @@ async def test_run_wakes_for_descriptors_and_for_timers_set_by_other_tasks() -> 
 
 
 @pytest.mark.parametrize("others_have_work", [False, True])
-async def test_an_event_that_follows_at_once_is_served_first_unless_others_have_work(
+async def test_events_that_follow_at_once_are_served_first_unless_others_have_work(
     others_have_work: bool,
 ) -> None:
-    """Goal: no trip through trio between question and answer. Method: count others' turns."""
-    poll_set = PollSet(lambda: others_have_work)
-    near_1, far_1 = socket.socketpair()
-    near_2, far_2 = socket.socketpair()
-    first, second = Recorder(poll_set, near_1), Recorder(poll_set, near_2)
+    """Goal: no trip through trio between question and answer. Method: count another's turns while
+    two handlers play ball; every trip lets it run at least once between three throws."""
+    poll_set = PollSet(lambda: others_have_work, clock=lambda: 0.0)
+    pairs = [socket.socketpair() for _ in range(2)]
+    players = [Recorder(poll_set, near) for near, _ in pairs]
     others_turns: list[int] = []
     count = 0
     served = trio.Event()
 
-    def ask() -> None:
+    def throw_to(far: socket.socket) -> None:
         others_turns.append(count)
-        far_2.send(b"x")
+        if len(others_turns) == 6:
+            served.set()
+        else:
+            far.send(b"x")
 
-    def answer() -> None:
-        others_turns.append(count)
-        served.set()
-
-    first.on_readable, second.on_readable = ask, answer
-    for recorder in (first, second):
-        recorder.sock.setblocking(False)
-        poll_set.add(recorder.sock.fileno(), recorder)
-    far_1.send(b"x")
+    for player, (_, far) in zip(players, reversed(pairs), strict=True):
+        player.on_readable = functools.partial(throw_to, far)
+        player.sock.setblocking(False)
+        poll_set.add(player.sock.fileno(), player)
+    pairs[0][1].send(b"x")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poll_set.run)
         while not served.is_set():
@@ -305,7 +305,7 @@ async def test_an_event_that_follows_at_once_is_served_first_unless_others_have_
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     poll_set.close()
-    for sock in (near_1, far_1, near_2, far_2):
+    for sock in (end for pair in pairs for end in pair):
         sock.close()
 
-    assert others_have_work == (others_turns[0] != others_turns[1])
+    assert others_have_work == (others_turns[0] != others_turns[-1])
