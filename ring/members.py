@@ -248,13 +248,13 @@ class Members:
         old = state.left
         state.left = link
         if old is not None:
-            self.close(old, f"Replacing with {link}", elects_left=False)
+            assert link.director is not None
+            self.close(old, f"Replacing with {link.director.address}", elects_left=False)
         self._neighbour_promoted(link)
 
     def _elect_right(self, link: Link, director: Director) -> None:
         state = self._state
-        if director.is_own:
-            raise RemoteProtocolError("connected to itself", token="DONE", is_stamped=False)
+        assert not director.is_own  # never dialled
         right = state.right
         if right is not None:
             assert right.director is not None
@@ -265,7 +265,7 @@ class Members:
                 return
         state.right = link
         if right is not None:
-            self.close(right, f"Replacing with {link}")
+            self.close(right, f"Replacing with {director.address}")
         self._neighbour_promoted(link)
         self._sync.right_promoted()
 
@@ -409,8 +409,7 @@ class Members:
     def _left_verified(self, left: Link) -> None:
         """The left lives: send those who wait farther away to it (section 10.1 d)."""
         state = self._state
-        if left is not state.left:
-            return
+        assert left is state.left
         assert left.director is not None
         distance = state.directors.distance
         for link in list(state.links.values()):
@@ -440,7 +439,7 @@ class Members:
 
     def leave_due(self, link: Link) -> None:
         """The time a redirected or refused peer had is up."""
-        self.close(link, self._leave_reasons.get(link.link_id, ""))
+        self.close(link, self._leave_reasons[link.link_id])
         if self._state.right is None:
             self.connect_right()
 
@@ -508,11 +507,11 @@ class Members:
     def quit_received(self, link: Link, message: Quit) -> None:
         state = self._state
         director = link.director
-        if director is not None:
-            director.last_failed_wall = state.wall
-            director.retry_at = state.now + RECONNECT_S
-            if message.reason == SHUTTING_DOWN:
-                director.network_failed_at = state.now
+        assert director is not None
+        director.last_failed_wall = state.wall
+        director.retry_at = state.now + RECONNECT_S
+        if message.reason == SHUTTING_DOWN:
+            director.network_failed_at = state.now
         state.note("link_quit", peer=link, reason=message.reason)
         self.close(link, "Invalid input: QUIT")
         if state.right is None:

@@ -203,6 +203,34 @@ class Rig:
         self.sync(left, right)
         return left, right
 
+    def keep_alive(self, seconds: int, *peers: Peer) -> None:
+        """Let time go by while these peers show that they live."""
+        for _ in range(seconds):
+            self.pass_time(1)
+            for peer in peers:
+                peer.say("PONG", "PING")
+
+    def serve_alone(self) -> None:
+        """Refuse every dial until the node concludes that it is alone."""
+        while not self.node.is_synced:
+            for peer in self.dialled:
+                self.node.link_failed(peer.link_id, "connection refused", self.now)
+            self.dialled.clear()
+            self.pass_time(0.5)
+
+    def roles(self) -> dict[str, str]:
+        """Return the neighbours as `{"left": ..., "right": ...}`."""
+        return {
+            entry.role: str(entry.address)
+            for entry in self.node.directors_status(self.now)
+            if entry.role in ("left", "right")
+        }
+
+    def status_of(self, address: str) -> str:
+        wanted = director(address)
+        entries = self.node.directors_status(self.now)
+        return next(entry.status for entry in entries if entry.address == wanted)
+
     def sync(self, left: Peer, right: Peer) -> None:
         """Let the node's last SYNC travel round the ring."""
         right.heard()

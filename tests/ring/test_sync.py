@@ -9,7 +9,7 @@ import pytest
 from ring import limits
 from ring.commands import HostSet
 from ring.messages import NATIVE_MINOR
-from tests.ring.rig import HOSTS, Peer, Rig, alone, director, settings
+from tests.ring.rig import HOSTS, Rig, alone, director, settings
 
 FIRST = ip_address(HOSTS[0])
 CHANGE = f"HOST\t127.0.1.1\t19001\t1\t{HOSTS[0]}\t50\t\tU0\t"
@@ -23,13 +23,6 @@ def sync_in(lines: list[str]) -> str:
 
 def foreign(sequence: int, timestamp: int = TIME, hosts_hash: str = "HH") -> str:
     return f"SYNC\t127.0.1.1\t19001\t{sequence}\t9\t{timestamp}\t{hosts_hash}"
-
-
-def keep_alive(rig: Rig, seconds: int, *peers: Peer) -> None:
-    for _ in range(seconds):
-        rig.pass_time(1)
-        for peer in peers:
-            peer.say("PONG", "PING")
 
 
 # --- our own SYNC ---
@@ -134,13 +127,13 @@ def test_round_is_sent_again_every_five_seconds_until_it_returns() -> None:
     left.say(CHANGE)
     line = sync_in(right.heard())
     for _ in range(2):
-        keep_alive(rig, 4, left, right)
+        rig.keep_alive(4, left, right)
         assert [] == right.heard()
-        keep_alive(rig, 1, left, right)
+        rig.keep_alive(1, left, right)
         assert [line] == right.heard()
     assert 2 == len(rig.notes("sync_resent"))
     left.say(line)
-    keep_alive(rig, 6, left, right)
+    rig.keep_alive(6, left, right)
     assert [] == right.heard()
 
 
@@ -148,7 +141,7 @@ def test_nothing_is_sent_again_while_a_neighbour_is_missing() -> None:
     rig = Rig()
     left, right = rig.ring()
     rig.hang_up(left)
-    keep_alive(rig, 11, right)
+    rig.keep_alive(11, right)
 
     assert not rig.node.is_synced
     assert [] == right.heard()
@@ -280,11 +273,7 @@ def test_removed_director_is_forgotten_when_the_ring_is_synced() -> None:
 
 def test_lone_director_that_fails_to_reach_anybody_again_stays_as_it_is() -> None:
     rig = Rig()
-    while not rig.node.is_synced:
-        for peer in rig.dialled:
-            rig.node.link_failed(peer.link_id, "connection refused", rig.now)
-        rig.dialled.clear()
-        rig.pass_time(0.5)
+    rig.serve_alone()
     rig.pass_time(30.1)
     rig.refuse_dial()
 
