@@ -24,6 +24,10 @@ An aborted program's result is not reported: nobody waits for it any more.
 from __future__ import annotations
 
 import contextlib
+
+# Names are looked up in this encoding, which Python loads at the first one. By then root is given
+# up, and its account need not be able to read where Python is installed.
+import encodings.idna  # noqa: F401
 import enum
 import functools
 import os
@@ -151,7 +155,13 @@ class FlushRunner:
                 is_success = True
             except trio.TooSlowError:
                 self._failed(effect, address, "no result in time")
-            except (FlushFailed, ValueRefused, OSError, trio.BrokenResourceError) as error:
+            except (
+                FlushFailed,
+                ValueRefused,
+                OSError,
+                UnicodeError,  # of a host name that no name service can be asked for
+                trio.BrokenResourceError,
+            ) as error:
                 for line in str(error).splitlines()[: limits.FLUSH_OUTPUT_LINES_MAX]:
                     self._failed(effect, address, line)
         del self._scopes[effect.flush_id]

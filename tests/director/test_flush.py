@@ -249,6 +249,15 @@ async def test_busy_unix_socket_is_tried_until_the_connect_limit(
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("hostname", [b"x" * 64, b"two..dots"])
+async def test_name_that_cannot_be_one_is_a_failure(tmp_path: Path, hostname: bytes) -> None:
+    async with running("tcp:%h:9000", tmp_path) as bench:
+        bench.start(move(hostname=hostname))
+
+        assert not await bench.result()
+        assert len(bench.texts()) == 1
+
+
 @pytest.mark.parametrize(
     "text, scheme, target",
     [
