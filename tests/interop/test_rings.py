@@ -23,6 +23,7 @@ MIXTURES = {
     "2 real, 1 ours": [R, R, S],
     "1 real, 2 ours": [M, R, S],
     "3 real, 1 ours": [R, M, R, R],
+    "3 ours": [S, M, S],
 }
 USERS = [f"user{n}@example.com" for n in range(1000)]
 
