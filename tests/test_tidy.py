@@ -60,7 +60,7 @@ still_growing = pytest.mark.xfail(
 )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Module:
     """One Python file: dotted name, file, syntax tree."""
 
@@ -76,8 +76,12 @@ class Module:
     def place(self) -> str:
         return str(self.file.relative_to(TOP))
 
-    def imports(self) -> Iterator[tuple[str, int]]:
-        """Yield each imported module or name as a dotted name with its line."""
+    @functools.cached_property
+    def imports(self) -> list[tuple[str, int]]:
+        """Each imported module or name as a dotted name with its line."""
+        return list(self._imports())
+
+    def _imports(self) -> Iterator[tuple[str, int]]:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -87,21 +91,36 @@ class Module:
                 for alias in node.names:
                     yield f"{node.module}.{alias.name}", node.lineno
 
+    @functools.cached_property
+    def typing_only(self) -> set[int]:
+        """Return the lines under `if TYPE_CHECKING:`; at run time they import nothing."""
+        return {
+            inner.lineno
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+            for inner in node.body
+        }
+
     def has_behaviour(self) -> bool:
         return any(
             isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(self.tree)
         )
 
 
-@functools.cache
 def modules(*directories: str) -> list[Module]:
+    return [module for directory in directories for module in modules_in(directory)]
+
+
+@functools.cache
+def modules_in(directory: str) -> list[Module]:
     found = []
-    for directory in directories:
-        for file in sorted((TOP / directory).rglob("*.py")):
-            parts = file.relative_to(TOP).with_suffix("").parts
-            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-            found.append(Module(name=name, file=file, tree=tree))
+    for file in sorted((TOP / directory).rglob("*.py")):
+        parts = file.relative_to(TOP).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+        found.append(Module(name=name, file=file, tree=tree))
     return found
 
 
@@ -119,9 +138,14 @@ def written_files() -> list[Path]:
     ]
 
 
+@functools.cache
+def module_names() -> frozenset[str]:
+    return frozenset(module.name for module in modules(*PACKAGES))
+
+
 def known_module(name: str) -> str | None:
     """Return the longest prefix of a dotted name that is one of our modules."""
-    names = {module.name for module in modules(*PACKAGES)}
+    names = module_names()
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         if ".".join(parts[:length]) in names:
@@ -138,7 +162,7 @@ def test_packages_import_only_downwards() -> None:
         f"{module.place}:{line}: imports {name}; {module.package} may import "
         f"{sorted(MAY_IMPORT[module.package])} of ours"
         for module in modules(*PACKAGES)
-        for name, line in module.imports()
+        for name, line in module.imports
         if name.split(".")[0] in PACKAGES and name.split(".")[0] not in MAY_IMPORT[module.package]
     ]
 
@@ -149,7 +173,7 @@ def test_the_core_only_computes() -> None:
     """`ring/` gets time, chance and bytes as arguments, or the simulator could not run it."""
     wrong = []
     for module in modules("ring"):
-        for name, line in module.imports():
+        for name, line in module.imports:
             for banned, instead in BANNED_IN_RING.items():
                 if starts_with(name, banned):
                     wrong.append(f"{module.place}:{line}: imports {name}; use {instead}")
@@ -166,7 +190,7 @@ def test_the_core_depends_on_three_libraries_only() -> None:
     wrong = [
         f"{module.place}:{line}: imports {name}"
         for module in modules("ring")
-        for name, line in module.imports()
+        for name, line in module.imports
         if name.split(".")[0] not in {"ring", *RING_DEPENDENCIES, *sys.stdlib_module_names}
     ]
 
@@ -177,7 +201,7 @@ def test_nobody_uses_what_has_a_better_name_here() -> None:
     wrong = [
         f"{module.place}:{line}: imports {name}; use {instead}"
         for module in modules(*PACKAGES, "tests")
-        for name, line in module.imports()
+        for name, line in module.imports
         for banned, instead in BANNED_ANYWHERE.items()
         if starts_with(name, banned)
     ]
@@ -218,7 +242,7 @@ def test_modules_import_only_from_their_layer_or_above_it_in_the_list() -> None:
             own = layer_of(module.name, listed)
             if own is None:
                 continue
-            for name, line in module.imports():
+            for name, line in module.imports:
                 other = known_module(name)
                 layer = layer_of(other, listed) if other else None
                 if layer is not None and layer > own:
@@ -244,11 +268,13 @@ def test_every_module_stands_in_the_layer_list(package: str) -> None:
 
 
 def test_imports_have_no_cycle() -> None:
+    """Names for annotations only do not count: a world and its machines may know each other."""
     graph = {
         module.name: {
             other
-            for name, _ in module.imports()
+            for name, line in module.imports
             if (other := known_module(name)) and other != module.name
+            if line not in module.typing_only
         }
         for module in modules(*PACKAGES)
     }
@@ -275,10 +301,17 @@ def test_every_module_says_what_it_decides() -> None:
     assert wrong == [], "these modules do not start with a docstring"
 
 
-@still_growing
-def test_every_module_has_its_test_module() -> None:
+@pytest.mark.parametrize(
+    "package",
+    [
+        "director",
+        pytest.param("ring", marks=still_growing),
+        pytest.param("sim", marks=still_growing),
+    ],
+)
+def test_every_module_has_its_test_module(package: str) -> None:
     missing = []
-    for module in modules(*PACKAGES):
+    for module in modules(package):
         name = module.file.name
         if name in ("__init__.py", "__main__.py") or not module.has_behaviour():
             continue
