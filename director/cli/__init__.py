@@ -28,6 +28,7 @@ VERBS = {
     "check-config": "director.cli.check_config:check_config",
     "doctor": "director.cli.doctor:doctor",
     "migrate": "director.cli.migrate:migrate",
+    "simulate": "director.cli.simulate:simulate",
 }
 
 
