@@ -45,7 +45,9 @@ from ring.messages import (
 )
 
 CLASSIC_USER_BYTES = 37
-"""About what a user line takes; only used to estimate how much an open outbox will weigh."""
+HELD_MESSAGE_BYTES = 64
+"""About what a user line, and any other line, takes; only used to estimate how much that will weigh
+which is not spelled yet."""
 
 
 class Phase(enum.Enum):
@@ -138,7 +140,8 @@ class Link:
     @property
     def is_overflowing(self) -> bool:
         """Tell whether the peer reads too slowly to be kept (`director_output_buffer_size`)."""
-        return len(self._output) + self._open_bytes() > self._output_bytes_max
+        held_bytes = HELD_MESSAGE_BYTES * len(self._held)
+        return len(self._output) + held_bytes + self._open_bytes() > self._output_bytes_max
 
     @property
     def output_bytes(self) -> int:
