@@ -1,6 +1,7 @@
 """What can go wrong in the ring, and who did it.
 
-A remote error costs the connection it came over and nothing else; a local one is a bug here.
+A remote error costs the connection it came over and nothing else. What we do wrong ourselves is a
+bug, and an assertion.
 Every message says what was got, what was expected, and where, with at most
 `EXCERPT_BYTES` bytes of the offending input.
 """
@@ -21,10 +22,6 @@ class RingError(Exception):
 
 class ProtocolError(RingError):
     """Somebody broke the rules of a protocol."""
-
-
-class LocalProtocolError(ProtocolError):
-    """We were about to break the rules ourselves."""
 
 
 class RemoteProtocolError(ProtocolError):

@@ -94,8 +94,8 @@ MOVE_TIMEOUT_S = 30.0
 """A move that is not finished everywhere by then is given up (users-and-hosts.md section 11)."""
 
 WALK_USERS_MAX = 4096
-"""Users one step of a flush, or one retry of parked lookups, looks at (about 4 ms). More: the rest
-has its turn in the next tick."""
+"""Users one step of a flush, or one retry of parked lookups, looks at (about 4 ms), and timers one
+tick looks at (each move has one). More: the rest has its turn in the next tick."""
 
 COMMAND_TIMEOUT_S = 30.0
 """An administrator's command waits this long for a synced ring, before and after its change."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from ipaddress import IPv4Address
 from typing import Any, assert_never
 
+from ring import limits
 from ring.address import DirectorAddress, IpAddress
 from ring.administration import Administration
 from ring.commands import Command
@@ -302,9 +303,12 @@ class RingNode:
         return self._state.timers.deadline
 
     def tick(self, now: float) -> None:
-        """Do what has fallen due, and the next step of long work."""
+        """Do what has fallen due, so many timers a turn, and the next step of long work."""
         self._state.now = now
-        while (key := self._state.timers.pop_due(now)) is not None:
+        for _ in range(limits.WALK_USERS_MAX):
+            key = self._state.timers.pop_due(now)
+            if key is None:
+                break
             self._timer_due(key)
         if self._lookups.has_work:
             self._lookups.continue_work()
