@@ -33,6 +33,7 @@ class Director:
     network_failed_at: float | None = None
     protocol_failed_at: float | None = None
     retry_at: float = 0.0
+    redirected_at: float = float("-inf")
     announced_copies: int = 0
     last_failed_wall: int = 0
     refusal: str = ""

@@ -35,10 +35,14 @@ the expiry if that is less (users-and-hosts.md section 7)."""
 
 @attrs.frozen
 class Refreshed:
-    """Outcome of `refresh_user`: was anything changed, must even the sender hear of it?"""
+    """Outcome of `refresh_user`: was anything changed, must even the sender hear of it?
+
+    `is_settled` tells that two hosts were in conflict and ours won: the sender still has the other.
+    """
 
     is_changed: bool
     is_forced: bool
+    is_settled: bool = False
 
 
 CHANGED = Refreshed(True, False)
@@ -209,7 +213,8 @@ class Gossip:
         outcome = self.refresh_user(pool, user_hash, host, timestamp, is_weak=is_weak)
         if outcome.is_changed and is_forwarded:
             packed = pool.table.find(user_hash)
-            exclude = None if outcome.is_forced else link.director
+            is_answered = outcome.is_forced or (outcome.is_settled and link.is_native)
+            exclude = None if is_answered else link.director
             self.flood_user(pool, user_hash, packed, exclude=exclude)
 
     def refresh_user(
@@ -234,7 +239,7 @@ class Gossip:
         stored = packed >> 16
         current = state.hosts.by_number[packed & 0xFFFF]
         assert current is not None
-        is_changed = is_forced = False
+        is_changed = is_forced = is_settled = False
         if user_hash in pool.weak:
             is_changed = not is_weak or current is not host
             if not is_weak:
@@ -254,6 +259,7 @@ class Gossip:
         elif user_hash not in pool.moving:
             is_changed = True
             is_forced = self._settle_conflict(user_hash, current, host, stored)
+            is_settled = not is_forced
             if is_forced:
                 current = host
         suppression_s = 0 if is_timed else min(expire_s // 4, UNTIMED_SUPPRESSION_S)
@@ -262,7 +268,7 @@ class Gossip:
             is_changed = True
         if is_changed:
             pool.table.store(user_hash, current.number, stored)
-        return Refreshed(is_changed, is_forced)
+        return Refreshed(is_changed, is_forced, is_settled)
 
     def _settle_conflict(
         self, user_hash: int, current: MailHost, other: MailHost, stored: int

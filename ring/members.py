@@ -53,6 +53,11 @@ PURGE_REMOVED_S = 30.0
 CLOCK_SKEW_S = 1
 """All from ring-protocol.md section 15."""
 
+REDIRECT_FAILED_S = 10.0
+REDIRECT_PAUSE_S = 5.0
+"""A second redirect to a director that the first one did not reach, not longer ago than this, is not
+obeyed for so long (DESIGN.md decision 12); the original goes to and fro as fast as it can."""
+
 SHUTTING_DOWN = "Shutting down"
 
 QUIT_MINOR = 3
@@ -388,6 +393,12 @@ class Members:
             is_farther = distance(director) >= distance(right.director)
         if is_farther or director.is_removed or director.is_own:
             self._leave_after(link, WRONG_CONNECT_S, "Wrong CONNECT requested")
+            return
+        redirected_at = director.redirected_at
+        director.redirected_at = state.now
+        if director.has_failed_since(max(redirected_at, state.now - REDIRECT_FAILED_S)):
+            # It lives, but not for us: obeying again would come back here at once, table and all.
+            self._leave_after(link, REDIRECT_PAUSE_S, "CONNECT requested to one that failed")
             return
         director.network_failed_at = None
         director.retry_at = 0.0
