@@ -112,7 +112,9 @@ def users_trouble(world: World) -> str:
             placed[machine.lane] = str(status.current.ip) if status.current else "nowhere"
             if status.expires_at:
                 newest = max(newest, status.expires_at - plan.expire_s)
-        if len(set(placed.values())) > 1 and newest + fresh_s > world.true_wall:
+        is_from_future = newest > world.true_wall + 2 * plan.skew_s + 1  # a clock had jumped
+        is_fresh = newest + fresh_s > world.true_wall
+        if len(set(placed.values())) > 1 and is_fresh and not is_from_future:
             return f"user {user.number} ({user.user_hash}) is at {placed}"
     if world.promises.open_conflicts and world.plan.codec == "native":
         numbers = [

@@ -174,6 +174,7 @@ class Machine:
 
     def set_skew(self, skew_s: float) -> None:
         self.skew_s = skew_s
+        self.world.wire.forget(self)  # users expire, or come back to life
         self.post(self._clock_set)
 
     def _clock_set(self) -> None:

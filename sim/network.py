@@ -313,6 +313,7 @@ class Network:
     def dial(self, one: Machine, link_id: int, target: Machine | None) -> None:
         """Try to connect; unreachable targets never answer, the node has its own timeout."""
         world = self._world
+        world.wire.dialled(one)
         if target is None or target is one:
             world.at(world.now, one.post, one.dial_failed, link_id, "no route", one.incarnation)
             return

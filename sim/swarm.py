@@ -70,6 +70,8 @@ def draw_plan(
         batch_s=stream.choice((0.0, 0.0, 0.0, 0.02)),
     )
     enabled = set(faults) if faults is not None else _enabled(stream)
+    if plan.missing:
+        enabled.discard("remove-director")  # the rest might not know each other
     return _with_actions(plan, enabled)
 
 

@@ -16,7 +16,7 @@ is a window with a name.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,11 @@ EXPIRED_SLACK_S = 1
 WEAK_COPIES_MAX = 12
 """Weak marks travel in both directions and are copied a few times on purpose."""
 
+DIALS_WITHIN_S = 4.0
+DIALS_MAX = 60
+"""More connections than this are a loop. Ten directors that are all away cost ten dials a second,
+for the twenty seconds in which nobody believes to be alone."""
+
 STAMPS_REMEMBERED = 4000
 
 
@@ -46,8 +51,8 @@ class Wire:
         self._sent_stamps: dict[tuple[int, Hashable], int] = {}
         self._sent_rows: dict[End, dict[int, Row]] = {}
         self._sources: dict[tuple[int, int], dict[End, Row]] = {}
-        self._touched: set[tuple[int, int]] = set()
         self._slow: set[End] = set()
+        self._dials: dict[int, deque[float]] = {}
 
     # --- what the world tells -----------------------------------------------------------------
 
@@ -61,6 +66,17 @@ class Wire:
     def blocked(self, end: End) -> None:
         """The window is full: what is said from now on may be older than it looks."""
         self._slow.add(end)
+
+    def dialled(self, machine: Machine) -> None:
+        """Count dials: nobody may go round in circles."""
+        now = self._world.now
+        dials = self._dials.setdefault(machine.number, deque(maxlen=DIALS_MAX))
+        dials.append(now)
+        if len(dials) == DIALS_MAX and dials[0] > now - DIALS_WITHIN_S:
+            dials.clear()
+            self._world.promises.echoed(
+                machine, f"{DIALS_MAX} connections dialled within {DIALS_WITHIN_S:.0f} s"
+            )
 
     def forget(self, machine: Machine) -> None:
         """The process died, and with it what it had said."""
@@ -132,7 +148,7 @@ class Wire:
                 world.promises.echoed(
                     machine, f"user {user_hash} gossiped {oldest - timestamp} s after its expiry"
                 )
-            if rows.get(user_hash) == value:
+            if rows.get(user_hash) == value and not world.plan.batch_s:
                 world.promises.echoed(
                     machine, f"user {user_hash} sent twice unchanged to {end.peer.machine.lane}"
                 )

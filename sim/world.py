@@ -38,6 +38,9 @@ SNAPSHOT_EVERY_S = 10
 STORM_EVENTS = 20_000
 """More events than this in one virtual second, and some for each user: somebody goes in circles."""
 
+FORGETTING = ("host_flushed", "host_removed", "host_tag_changed", "all_users_flushed")
+"""After these a director may learn the same users again, and pass them on again."""
+
 NodeFactory: TypeAlias = Callable[[NodeSettings, float, float], RingNode]
 
 
@@ -125,6 +128,8 @@ class World:
     def noted(self, machine: Machine, note: Noted) -> None:
         if note.kind == "user_conflict_settled":
             self.wire.touched(machine, int(str(note.fields[0][1])))
+        elif note.kind in FORGETTING:
+            self.wire.forget(machine)
         self.promises.noted(machine, note)
 
     # --- what is wrong just now, without being a window -------------------------------------------
@@ -152,12 +157,18 @@ class World:
 
     # --- configuration ----------------------------------------------------------------------------
 
+    def _lacks(self, number: int, other: int) -> bool:
+        """Tell whether a director is left out of another's configuration; not both ways."""
+        stream = Stream(self.plan.seed, "missing")
+        numbers = list(range(1, self.plan.directors + 1))
+        lacking = {tuple(stream.sample(numbers, 2)) for _ in range(self.plan.missing)}
+        return (number, other) in lacking and (other, number) not in lacking
+
     def _settings(self, number: int) -> NodeSettings:
         plan = self.plan
-        stream = Stream(plan.seed, "configuration", number)
-        others = [other for other in range(1, plan.directors + 1) if other != number]
-        kept = stream.sample(others, max(1, len(others) - plan.missing))
-        directors = sorted([number, *kept]) if others else [number]
+        directors = [
+            other for other in range(1, plan.directors + 1) if not self._lacks(number, other)
+        ]
         is_classic = plan.codec == "classic" or (plan.codec == "mixed" and number % 2 == 0)
         hosts = tuple(
             HostSetting(ip=self.host_ip(host), tag=b"" if host % plan.tags == 0 else b"b")
