@@ -63,7 +63,8 @@ class HostList:
             return Answer.NOT_FOUND
         if host.is_down == is_down:
             return Answer.OK
-        self._set_down(host, is_down, self._state.wall)
+        # Newer than what it replaces, even if that came from a clock that is ahead of ours.
+        self._set_down(host, is_down, max(self._state.wall, host.changed_at + 1))
         self._announce(host, self._gossip.own_stamp(), exclude=None)
         return Answer.OK
 
@@ -136,14 +137,23 @@ class HostList:
             self._apply(host, self._settle(host, message))
             self._announce(host, self._gossip.own_stamp(), exclude=None)
             return
+        elif stamp is None and message.is_down != host.is_down and _is_older(message, host):
+            # A handshake tells how things are there, not what somebody wants: ours is newer.
+            self._apply(host, attrs.evolve(message, is_down=host.is_down))
+            self._announce(host, self._gossip.own_stamp(), exclude=None)
+            return
         self._apply(host, message)
         self._announce(host, stamp or self._gossip.own_stamp(), exclude=link.director)
 
     def _settle(self, host: MailHost, message: Host) -> Host:
-        """Two changes overlap: keep the newer up/down state and the lower weight."""
+        """Two changes overlap: keep the newer up/down state and the lower weight.
+
+        Of two of the same second the host is down. The original takes what it hears; then two
+        directors can tell each other up and down for ever.
+        """
         is_down = message.is_down
-        if is_down != host.is_down and host.changed_at > message.changed_at:
-            is_down = host.is_down
+        if is_down != host.is_down and host.changed_at >= message.changed_at:
+            is_down = host.is_down or host.changed_at == message.changed_at
         weight = min(host.weight, message.weight)
         self._state.note(
             "host_conflict_settled",
@@ -215,3 +225,7 @@ class HostList:
         self._state.note("host_flushed", host=host.ip)
         self._state.reclaim_host_numbers()
         self._state.hosts.forget_users(host)
+
+
+def _is_older(message: Host, host: MailHost) -> bool:
+    return message.changed_at < host.changed_at

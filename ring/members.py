@@ -396,7 +396,8 @@ class Members:
             return
         redirected_at = director.redirected_at
         director.redirected_at = state.now
-        if director.has_failed_since(max(redirected_at, state.now - REDIRECT_FAILED_S)):
+        is_repeated = redirected_at > state.now - REDIRECT_FAILED_S
+        if is_repeated and director.has_failed_since(redirected_at):
             # It lives, but not for us: obeying again would come back here at once, table and all.
             self._leave_after(link, REDIRECT_PAUSE_S, "CONNECT requested to one that failed")
             return
