@@ -7,6 +7,7 @@ every director again that is not there.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -254,12 +255,12 @@ class Faults:
     def _jump(self, action: actions.Jump) -> None:
         machine = self._machine(action.director)
         promises = self._world.promises
-        before_s = machine.skew_s
-        promises.worst_jump_s = max(promises.worst_jump_s, before_s + action.by_s)
-        machine.set_skew(before_s + action.by_s)
-        if abs(action.by_s) + 2 * self._world.plan.skew_s > promises.margin_s():
-            end = (lambda: machine.set_skew(before_s)), self._window("clock skew")
-            self._lasts(1e9, *end)
+        machine.set_skew(machine.skew_s + action.by_s)
+        promises.worst_jump_s = max(promises.worst_jump_s, machine.skew_s)
+        if abs(machine.skew_s) + self._world.plan.skew_s > promises.margin_s():
+            promises.has_clock_window = True
+            back = functools.partial(machine.set_skew, machine.first_skew_s)
+            self._lasts(1e9, back, self._window("clock skew"))
 
     def _auth_away(self, action: actions.AuthAway) -> None:
         machine = self._machine(action.director)

@@ -64,6 +64,7 @@ class Machine:
         self.has_power = True
         self.is_paused = False
         self.skew_s = 0.0
+        self.first_skew_s = 0.0
         self.bytes_per_s = 0
         self.kick_trouble = ""
         self.flush_trouble = ""
@@ -75,6 +76,7 @@ class Machine:
         self._tick_at = float("inf")
         self._is_writer_due = False
         self._flushing: dict[int, int] = {}
+        self._kicking: dict[int, Kick] = {}
         self._kick_stream = Stream(world.plan.seed, "kick", number)
         self._chunk_stream = Stream(world.plan.seed, "chunk", number)
 
@@ -117,6 +119,9 @@ class Machine:
         self.world.workload.director_died(self)
         self.world.promises.director_died(self)
         self.world.wire.forget(self)
+        kicks, self._kicking = self._kicking, {}
+        for kick in kicks.values():
+            self.world.workload.excuse(kick.what, "kick lost in a crash", machine=self)
 
     def shut_down(self) -> None:
         """Stop cleanly: say goodbye, then end."""
@@ -364,6 +369,7 @@ class Machine:
         world = self.world
         world.trace.add(world.now, self.lane, "kick begun", f"kick={kick.kick_id} {kick.what}")
         world.promises.kick_begun(self, kick)
+        self._kicking[kick.kick_id] = kick
         seconds = KICK_S + KICK_JITTER_S * self._kick_stream.fraction()
         if self.kick_trouble == "hang":
             seconds = limits.KICK_TIMEOUT_S
@@ -372,6 +378,7 @@ class Machine:
     def _kick_done(self, kick: Kick, incarnation: int) -> None:
         if self.node is None or incarnation != self.incarnation:
             return
+        self._kicking.pop(kick.kick_id, None)
         error = "login process does not answer" if self.kick_trouble else None
         self.world.workload.kick(self, kick.what, is_failing=error is not None)
         self.world.trace.add(

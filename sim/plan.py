@@ -32,7 +32,8 @@ class Plan:
     long actions may happen. `batch_s` gathers what a director sends, as a busy daemon does.
     `skew_s` is the largest deviation of a machine's clock from true time; `chunk` the largest
     piece a connection delivers, 0 for whole writes. `missing` is how many entries lack in the
-    directors' lists of each other. `is_tapped` reads every byte on the wire a second time, to check what is said.
+    directors' lists of each other. `is_tapped` reads every byte on the wire a second time, to check
+    what is said.
     """
 
     seed: int

@@ -104,6 +104,7 @@ class Promises:
         self.conflicts_count = 0
         self.worst_conflict_s = 0.0
         self.worst_jump_s = 0.0
+        self.has_clock_window = False
         self.open_conflicts: dict[int, Conflict] = {}
         self._open_windows: dict[int, str] = {}
         self._last_window = ("", float("-inf"))
@@ -306,7 +307,7 @@ class Promises:
             if (
                 pending.is_parked
                 and not machine.is_paused
-                and pending.asked_at + overdue_s < world.now
+                and pending.parked_at + overdue_s < world.now
             ):
                 if machine.resumed_at + LOOKUP_SLACK_S >= world.now:
                     continue
@@ -330,6 +331,9 @@ class Promises:
         self.break_(Promise.ANSWERED, f"{machine.lane} never answered {command}")
 
     def kick_begun(self, machine: Machine, kick: Kick) -> None:
+        for away in self._world.machines:
+            if away.is_off and away.has_power:
+                self._world.workload.excuse(kick.what, "director away when kicked", machine=away)
         if kick.kick_id > 0 and isinstance(kick.what, KickHash):
             self._killing.setdefault(kick.what.user_hash, set()).add(machine.number)
 

@@ -72,6 +72,7 @@ class Pending:
     machine: Machine
     asked_at: float
     is_parked: bool = False
+    parked_at: float = 0.0
     is_abandoned: bool = False
 
 
@@ -84,6 +85,7 @@ class Workload:
         self.pending: dict[Hashable, Pending] = {}
         self.away: dict[int, deque[tuple[Hashable, Device]]] = {}
         self.is_open = True
+        self.has_left = False
         self.logins_count = 0
         self.failed_count = 0
         self.parked_count = 0
@@ -163,6 +165,7 @@ class Workload:
 
     def parked(self, machine: Machine, token: Hashable) -> None:
         self.pending[token].is_parked = True
+        self.pending[token].parked_at = self._world.now
         self.parked_count += 1
         self._world.trace.add(self._world.now, machine.lane, "parked", f"token={token}")
 
@@ -209,6 +212,9 @@ class Workload:
         if session.is_ended:
             return
         world = self._world
+        if self.has_left:
+            self.end(session, False)
+            return
         session.is_live = True
         session.started_at = world.now
         self.sessions_count += 1
@@ -242,6 +248,20 @@ class Workload:
         self, machine: Machine, what: KickName | KickField | KickHash, *, is_failing: bool
     ) -> None:
         """End sessions on one machine, or fail to."""
+        for session in self._meant(machine, what):
+            if is_failing:
+                session.excuse = "kick failed"
+            else:
+                self.end(session, True)
+
+    def excuse(
+        self, what: KickName | KickField | KickHash, excuse: str, *, machine: Machine
+    ) -> None:
+        """Nobody there will carry out this kick."""
+        for session in self._meant(machine, what):
+            session.excuse = session.excuse or excuse
+
+    def _meant(self, machine: Machine, what: KickName | KickField | KickHash) -> list[Session]:
         if isinstance(what, KickHash):
             users = self.by_hash.get(what.user_hash, [])
             except_ip = what.except_ip
@@ -249,14 +269,13 @@ class Workload:
             users = [user for user in self.users if user.name == what.user]
             except_ip = None
         else:
-            return
-        for user in users:
-            for session in list(user.sessions):
-                if session.machine is machine and session.ip != except_ip:
-                    if is_failing:
-                        session.excuse = "kick failed"
-                    else:
-                        self.end(session, True)
+            return []
+        return [
+            session
+            for user in users
+            for session in user.sessions
+            if session.machine is machine and session.ip != except_ip
+        ]
 
     def director_died(self, machine: Machine) -> None:
         """Logins in progress fail; without power the sessions end too."""
@@ -272,6 +291,7 @@ class Workload:
     def close(self) -> None:
         """Nobody logs in any more, and whoever is logged in leaves."""
         self.is_open = False
+        self.has_left = True
         for user in self.users:
             for session in list(user.sessions):
                 self.end(session, False)

@@ -78,6 +78,7 @@ class World:
             if plan.skew_s:
                 stream = Stream(plan.seed, "skew", machine.number)
                 machine.skew_s = stream.uniform(-plan.skew_s, plan.skew_s)
+                machine.first_skew_s = machine.skew_s
         self.at(1.0, self._second)
 
     # --- time -------------------------------------------------------------------------------------
