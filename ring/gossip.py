@@ -131,13 +131,16 @@ class Gossip:
     def users_received(self, link: Link, users: Users) -> None:
         """Merge columns of users and pass on what changed.
 
+        A node of ours that was away may export users on hosts that the ring has removed since; they
+        are passed over. A real director must be refused here (ring-protocol.md section 7.4).
+
         Raises:
-            RemoteProtocolError: an export names a host the exporter did not list.
+            RemoteProtocolError: a classic export names a host the exporter did not list.
         """
         state = self._state
         link.users_received += len(users)
         hosts = [state.hosts.get(ip) for ip in users.hosts]
-        if users.is_handshake and None in hosts:
+        if users.is_handshake and None in hosts and not link.is_native:
             raise RemoteProtocolError(
                 f"handshake user on the unknown host {users.hosts[hosts.index(None)]}",
                 token="U",

@@ -55,8 +55,8 @@ CLOCK_SKEW_S = 1
 
 REDIRECT_FAILED_S = 10.0
 REDIRECT_PAUSE_S = 5.0
-"""A second redirect to a director that the first one did not reach, not longer ago than this, is not
-obeyed for so long (DESIGN.md decision 12); the original goes to and fro as fast as it can."""
+"""A second redirect within this time to a director that the first one did not reach is not obeyed
+for so long (DESIGN.md decision 12); the original goes to and fro as fast as it can."""
 
 SHUTTING_DOWN = "Shutting down"
 

@@ -50,6 +50,8 @@ SETTLE_S = {"native": 30.0, "classic": 120.0, "mixed": 120.0}
 FORGET_SPREAD_S = 5.0
 LOOKUP_SLACK_S = 2.0
 FLUSH_MEMORY_S = 60.0
+MOVED_S = 90.0
+"""A user may be moved to a host that is going down elsewhere; whoever began it did not know yet."""
 
 
 class Promise(enum.Enum):
@@ -113,6 +115,7 @@ class Promises:
         self._known: set[tuple[int, IpAddress]] = set()
         self._killing: dict[int, set[int]] = {}
         self._flushes: dict[int, list[float]] = {}
+        self._moved: dict[int, float] = {}
         self._moves_begun: dict[int, list[float]] = {}
 
     # --- breaking -------------------------------------------------------------------------------
@@ -250,7 +253,11 @@ class Promises:
                 Promise.UP_HOST,
                 f"{machine.lane} sent user {user.number} to {ip}, which is not in its list",
             )
-        elif host.is_down and (user.number, ip) not in self._known:
+        elif (
+            host.is_down
+            and (user.number, ip) not in self._known
+            and self._moved.get(user.user_hash, float("-inf")) + MOVED_S < self._world.now
+        ):
             self.break_(
                 Promise.UP_HOST,
                 f"{machine.lane} sent user {user.number} to {ip}, which is down, and new to it",
@@ -335,6 +342,7 @@ class Promises:
             if away.is_off and away.has_power:
                 self._world.workload.excuse(kick.what, "director away when kicked", machine=away)
         if kick.kick_id > 0 and isinstance(kick.what, KickHash):
+            self._moved[kick.what.user_hash] = self._world.now
             self._killing.setdefault(kick.what.user_hash, set()).add(machine.number)
 
     def kick_ended(self, machine: Machine, kick: Kick) -> None:
@@ -390,6 +398,10 @@ class Promises:
         if note.kind == "link_broke_protocol" and not self._world.has_strays:
             if "broke the protocol" in fields:
                 return  # a consequence of an earlier one, which was judged
+            if "unknown host" in fields and self.classic_window(
+                Promise.NO_BUG, "handshake user on a host that was removed", fields
+            ):
+                return
             self.break_(Promise.NO_BUG, f"{machine.lane} refused a director of ours: {fields}")
 
     def margin_s(self) -> float:

@@ -116,6 +116,8 @@ class Wire:
                 self._list_replaced(end.machine)
             if not isinstance(message, Users):
                 continue
+            for row in message.weak:
+                self.touched(end.machine, message.hashes[row])
             for row, user_hash in enumerate(message.hashes):
                 value = message.hosts[message.host_indexes[row]], message.timestamps[row]
                 self._sources.setdefault((end.machine.number, user_hash), {})[end] = value
