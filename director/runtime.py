@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -110,6 +110,7 @@ class Runtime:
         self.log = log
         self.proxy_refresh_s = proxy_refresh_s
         self.hash_user = hasher.hash
+        self.hash_users = hasher.hash_many
         self._clock = clock
         self._wall = wall
         self.node = RingNode(settings, clock(), wall())
@@ -156,8 +157,11 @@ class Runtime:
     # --- local sessions, inside a turn of the poll set ------------------------------------------
     # mypy does not believe that every object is hashable, hence `type: ignore` for the tokens.
 
-    def lookup(self, token: LookupToken, user_hash: int, tag: bytes) -> MailHost | None:
+    def lookup_many(self, user_hashes: Sequence[int], tag: bytes) -> list[MailHost | None]:
         # hot: bench login
+        return self.node.lookup_many(user_hashes, tag, self._clock())
+
+    def lookup(self, token: LookupToken, user_hash: int, tag: bytes) -> MailHost | None:
         return self.node.lookup(token, user_hash, tag, self._clock())  # type: ignore[arg-type]
 
     def abandon(self, token: LookupToken) -> None:

@@ -174,9 +174,9 @@ class Gossip:
         if changed and is_forwarded:
             hashes = users.hashes
             if max(timestamps) <= state.wall:  # none was clamped, all are stored as they came
-                packed = [(hashes[row], timestamps[row] << 16 | numbers[row]) for row in changed]
+                packed = {hashes[row]: timestamps[row] << 16 | numbers[row] for row in changed}
             else:
-                packed = [(hashes[row], pool.table.find(hashes[row])) for row in changed]
+                packed = {hashes[row]: pool.table.find(hashes[row]) for row in changed}
             for target in self._targets(link.director):
                 target.gossip_many(tag, packed)
         for row in slow:

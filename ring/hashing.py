@@ -15,7 +15,7 @@ processes (`%{pid}`, `%{hostname}`, `%{env:X}`), since all nodes must come to th
 conditionals and rounds of digests, which nobody was seen to use here; md4, which OpenSSL gave up.
 
 `md5` is the hash of every Dovecot ring. `murmur3` is for rings that never had a Dovecot member.
-Measured with CPython 3.11, `%Lu` included: md5 0.67 us, murmur3 0.09 us.
+Measured with CPython 3.11, `%Lu` included: md5 0.35 us, murmur3 0.09 us.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import enum
 import functools
 import hashlib
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -42,9 +43,13 @@ _DIGESTS = {
     for name in ("md5", "sha1", "sha256", "sha384", "sha512", "sha3-256", "sha3-512")
 }
 
-# Copying a started MD5 is faster than hashlib.md5(x, usedforsecurity=False), by 0.2 us a name,
-# and unlike hashlib.md5(x) it works on machines in FIPS mode.
-_MD5 = hashlib.md5(usedforsecurity=False)
+try:
+    # CPython's own MD5: 0.2 us less a name than OpenSSL's, which is made for long texts.
+    from _md5 import md5 as _md5
+except ImportError:  # a build without it
+    _md5 = functools.partial(hashlib.md5, usedforsecurity=False)
+
+_first_word = struct.Struct(">I12x").unpack
 
 
 class HashKind(enum.Enum):
@@ -78,9 +83,10 @@ class UsernameTemplate:
 class UserHasher:
     """Hashes user names the way the whole ring agreed on; the result is never 0."""
 
-    __slots__ = ("hash", "kind", "template")
+    __slots__ = ("hash", "hash_many", "kind", "template")
 
     hash: Callable[[bytes], int]
+    hash_many: Callable[[Sequence[bytes]], list[int]]
 
     def __init__(self, template: UsernameTemplate, director_hash: HashKind) -> None:
         self.template = template
@@ -88,6 +94,12 @@ class UserHasher:
         digest = _DIGEST_FUNCTIONS[director_hash]
         expand = template.expand
         self.hash = lambda name: digest(expand(name)) or 1
+        if director_hash is HashKind.MD5:
+            self.hash_many = lambda names: [
+                _first_word(_md5(expand(name)).digest())[0] or 1 for name in names
+            ]
+        else:
+            self.hash_many = lambda names: [digest(expand(name)) or 1 for name in names]
 
 
 def vhost_points(ip_text: bytes, count: int) -> list[int]:
@@ -117,9 +129,8 @@ def shift4_hash(data: bytes) -> int:
 
 
 def _md5_hash(data: bytes) -> int:
-    digest = _MD5.copy()
-    digest.update(data)
-    return int.from_bytes(digest.digest()[:4], "big")
+    value: int = _first_word(_md5(data).digest())[0]
+    return value
 
 
 _DIGEST_FUNCTIONS: dict[HashKind, Callable[[bytes], int]] = {

@@ -16,7 +16,7 @@ the table, and a task per export, as order against gossip would then need a lock
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -279,8 +279,8 @@ class Link:
             users = self._open_users[tag] = {}
         users[user_hash] = packed
 
-    def gossip_many(self, tag: bytes, users: Iterable[tuple[int, int]]) -> None:
-        """Queue many `(user hash, packed)` pairs at once. hot: sim/bench gossip"""
+    def gossip_many(self, tag: bytes, users: Mapping[int, int]) -> None:
+        """Queue many users, packed by hash, at once. hot: bench gossip"""
         self._open_users.setdefault(tag, {}).update(users)
 
     def start_export(self, users: Iterator[Users]) -> None:

@@ -12,7 +12,7 @@ time has come. Logins and gossiped users are direct methods over columns, everyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any, assert_never
 
@@ -185,6 +185,13 @@ class RingNode:
         """Return the user's host, or None if the lookup was parked."""
         self._state.now = now
         return self._lookups.lookup(token, user_hash, tag)
+
+    def lookup_many(
+        self, user_hashes: Sequence[int], tag: bytes, now: float
+    ) -> list[MailHost | None]:
+        """Return the users' hosts; None: nothing was done, only `lookup` can tell."""
+        self._state.now = now
+        return self._lookups.lookup_many(user_hashes, tag)
 
     def abandon(self, token: Hashable) -> None:
         """The login behind a parked lookup is gone: no answer is wanted any more."""

@@ -6,6 +6,7 @@ tests need no ring, and the node's interface can grow without them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
@@ -39,6 +40,12 @@ class Directory(Protocol):
 
     def hash_user(self, name: bytes) -> int:
         """Return the user hash of an unescaped user name."""
+
+    def hash_users(self, names: Sequence[bytes]) -> list[int]:
+        """Return the user hashes of many names."""
+
+    def lookup_many(self, user_hashes: Sequence[int], tag: bytes) -> Sequence[Host | None]:
+        """Return the hosts of many users; None: nothing was done, `lookup` must decide."""
 
     def lookup(self, token: ParkedLookup, user_hash: int, tag: bytes) -> Host | None:
         """Return the user's host, or None: parked, the token is told later."""

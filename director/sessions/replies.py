@@ -10,7 +10,7 @@ the last; an empty user name is one; the bare words `host`, `user` and `director
 and logs in locally, everybody else has it added. The original did neither.
 
 Nearly every line is `OK id user=.. proxy ..` without anything rare. `reply_pattern` finds those,
-and their user name, in a whole read at a time (0.8 us a line; with `split` and substring searches
+and their user name, in a whole read at a time (0.5 us a line; with substring searches line by line
 it was 2.5 us); `parse_reply` takes the rest apart (3 us).
 """
 
@@ -40,20 +40,19 @@ class HostWanted:
 
 
 def reply_pattern(keyword: bytes) -> re.Pattern[bytes]:
-    """Return what matches any whole line that begins with the keyword.
+    """Return what matches every whole line, of text that begins with one.
 
-    Group 1 is the user name if the line certainly needs a host for the empty tag; otherwise it is
-    None and `parse_reply` must decide. A line takes time in proportion to its length, whatever is
-    in it: the repetitions give nothing back.
+    Group 1 is the user name if the line begins with the keyword and certainly needs a host for the
+    empty tag; otherwise it is None and `parse_reply` must decide. A line takes time in proportion
+    to its length, whatever is in it: the repetitions give nothing back.
     """
     rare = rb"(?!host=|destuser=|director_"
     value = rb"[^\t\x01\n]*"
     return re.compile(
-        rb"^%b\t(?:[^\t\n]*\tuser=(%b)" % (re.escape(keyword), value)
+        rb"(?:%b\t[^\t\n]*\tuser=(%b)" % (re.escape(keyword), value)
         + rb"(?:\t%b|proxy[=\t\n])%b)*+" % (rare, value)
         + rb"\tproxy(?:=%b)?" % value
-        + rb"(?:\t%b)%b)*+\n|[^\n]*\n)" % (rare, value),
-        re.MULTILINE,
+        + rb"(?:\t%b)%b)*+\n|[^\n]*\n)" % (rare, value)
     )
 
 
