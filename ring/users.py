@@ -290,21 +290,29 @@ class UserTable:
             column.byteswap()
         return mmh3.mmh3_x64_128_uintdigest(column.tobytes()) & 0xFFFF_FFFF_FFFF_FFFF
 
+    # hot: growth of a shard must stay far below 5 ms, and is half of what a new user costs
     def _rebuild(self, index: int, room_min: int) -> None:
         """Rid a shard of everything dead and give it a size with room for `room_min` more."""
-        by_number = self._by_number
+        by_number, counts = self._by_number, self._counts
         hashes, values, _ = self._shards[index]
-        dead_numbers = [n for v in values if by_number[n := v & 0xFFFF] is None and n]
-        for number in dead_numbers:
-            self._counts[number] -= 1
-        live_hashes = [h for h, v in zip(hashes, values, strict=True) if by_number[v & 0xFFFF]]
-        live_values = [v for v in values if by_number[v & 0xFFFF]]
-        slots_count = _slots_for(len(live_hashes))
-        while _room(slots_count) < len(live_hashes) + room_min:
+        users_count = len(values) - values.count(0)  # and those with dead numbers, if there are any
+        slots_count = _slots_for(users_count)
+        while _room(slots_count) < users_count + room_min:
             slots_count *= 2
-        self._shards[index] = shard = _new_shard(slots_count)
-        self._room[index] = _room(slots_count) - len(live_hashes)
-        _place(shard, live_hashes, live_values)
+        self._shards[index] = taken, stored, mask = _new_shard(slots_count)
+        for h, v in zip(hashes, values, strict=True):
+            number = v & 0xFFFF
+            if by_number[number] is None:
+                if number:
+                    counts[number] -= 1
+                    users_count -= 1
+                continue
+            slot = h & mask
+            while taken[slot]:
+                slot = (slot + 1) & mask
+            taken[slot] = h
+            stored[slot] = v
+        self._room[index] = _room(slots_count) - users_count
 
     def _recount(self, old_number: int, new_number: int) -> None:
         """Note that one user went from one host to another; 0 stands for none."""
@@ -335,17 +343,6 @@ def _room(slots_count: int) -> int:
 def _slots_for(users_count: int) -> int:
     """Return the size of a rebuilt shard: at most half full, so that rebuilds are rare."""
     return max(_SLOTS_MIN, 1 << (2 * users_count - 1).bit_length() if users_count else 0)
-
-
-# hot: growth of a shard must stay far below 5 ms
-def _place(shard: _Shard, hashes: Sequence[int], values: Sequence[int]) -> None:
-    taken, stored, mask = shard
-    for h, v in zip(hashes, values, strict=True):
-        slot = h & mask
-        while taken[slot]:
-            slot = (slot + 1) & mask
-        taken[slot] = h
-        stored[slot] = v
 
 
 # --- lifetime of a user (users-and-hosts.md section 6) ----------------------------------------
