@@ -7,18 +7,25 @@ every moment of a test whether a user was on two backends at a time.
 
 from __future__ import annotations
 
+import imaplib
 import re
+import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
 from tests.interop.backends import Backends
 from tests.interop.clients import ImapSession, backends_of, imap_backend
+from tests.interop.programs import wait_until
 from tests.interop.proxies import Proxy
 
 LOGIN = re.compile(r"imap-login: Info: Login: user=<(.+?)>,.* lip=(\S+?),.* session=<(.+?)>")
 END = re.compile(r"imap\(.+?\)<\d+><(.+?)>: Info: (?:Disconnected|Logged out|Connection closed)")
+
+LOOK_INTERVAL_S = 0.05
 
 Held = tuple[str, str]
 """A session that a client holds: the name it logged in with, and the proxy."""
@@ -111,3 +118,40 @@ class Clients:
     ) -> None:
         for session in self._sessions.values():
             session.close()
+
+
+class ReturningClients:
+    """Each user keeps a session over each proxy, and opens another when that is closed."""
+
+    def __init__(self, proxies: list[Proxy], users: list[str]) -> None:
+        self.places: dict[tuple[str, str], str] = {}
+        self._proxies = proxies
+        self._users = users
+        self._is_over = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with ThreadPoolExecutor(len(self._proxies) * len(self._users)) as pool:
+            clients = [
+                pool.submit(self._stay, proxy, user)
+                for proxy in self._proxies
+                for user in self._users
+            ]
+            try:
+                wait_until(lambda: len(self.places) == len(clients), 30.0, "first logins")
+                yield
+            finally:
+                self._is_over.set()
+            for client in clients:
+                client.result()
+
+    def _stay(self, proxy: Proxy, user: str) -> None:
+        while not self._is_over.is_set():
+            with suppress(OSError, imaplib.IMAP4.error):  # kicked while logging in: come back
+                self._stay_once(proxy, user)
+
+    def _stay_once(self, proxy: Proxy, user: str) -> None:
+        with ImapSession(proxy.ip, user) as session:
+            self.places[user, proxy.name] = session.backend()
+            while session.is_open() and not self._is_over.wait(LOOK_INTERVAL_S):
+                pass

@@ -6,27 +6,23 @@ they lose their session, on either director, with the `director` command, once o
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Generator
 
 import attrs
 import pytest
 
 from tests.interop.backends import Backends
-from tests.interop.clients import ImapSession, backends_of, imap_backend
+from tests.interop.clients import backends_of, imap_backend
 from tests.interop.lab import Lab
-from tests.interop.live import Timeline
+from tests.interop.live import ReturningClients, Timeline
 from tests.interop.programs import wait_until
-from tests.interop.proxies import DirectorKind, Proxy
+from tests.interop.proxies import DirectorKind
 from tests.interop.rings import Ring, host_list
 from tests.interop.terminal import OnTerminal, director
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 USERS = [f"user{n}@example.com" for n in range(8)]
-LOOK_INTERVAL_S = 0.05
 
 
 @attrs.frozen(kw_only=True)
@@ -44,42 +40,12 @@ def site() -> Generator[Site]:
         yield Site(ring=ring, backends=backends)
 
 
-class ReturningClients:
-    """Each user keeps a session over each proxy, and opens another when that is closed."""
-
-    def __init__(self, proxies: list[Proxy]) -> None:
-        self.places: dict[tuple[str, str], str] = {}
-        self._proxies = proxies
-        self._is_over = threading.Event()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        with ThreadPoolExecutor(len(self._proxies) * len(USERS)) as pool:
-            clients = [
-                pool.submit(self._stay, proxy, user) for proxy in self._proxies for user in USERS
-            ]
-            try:
-                wait_until(lambda: len(self.places) == len(clients), 30.0, "first logins")
-                yield
-            finally:
-                self._is_over.set()
-            for client in clients:
-                client.result()
-
-    def _stay(self, proxy: Proxy, user: str) -> None:
-        while not self._is_over.is_set():
-            with ImapSession(proxy.ip, user) as session:
-                self.places[user, proxy.name] = session.backend()
-                while session.is_open() and not self._is_over.wait(LOOK_INTERVAL_S):
-                    pass
-
-
 @pytest.mark.parametrize("at", [0, 1], ids=["first-director", "second-director"])
 def test_a_backend_is_emptied_worked_on_and_used_again(site: Site, at: int) -> None:
     ring, node = site.ring, site.ring.nodes[at]
     worked_on, other = ring.hosts if at == 0 else reversed(ring.hosts)
     socket = node.dovecot.run / "director-admin"
-    clients = ReturningClients(ring.nodes)
+    clients = ReturningClients(ring.nodes, USERS)
     with clients.running():
         assert worked_on in clients.places.values()
 

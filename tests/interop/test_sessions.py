@@ -8,6 +8,8 @@ original's moves miss; so the proxies are ours in both rings.
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +19,7 @@ import pytest
 from tests.interop.backends import Backends
 from tests.interop.clients import imap_backend
 from tests.interop.lab import Lab
-from tests.interop.live import Clients, Held, Timeline
+from tests.interop.live import Clients, Held, ReturningClients, Timeline
 from tests.interop.programs import wait_until
 from tests.interop.proxies import DirectorKind, Proxy
 from tests.interop.rings import Ring
@@ -27,6 +29,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow]
 R, S = DirectorKind.REAL, DirectorKind.STANDALONE
 RINGS = {"native": [S, S, S], "mixed": [S, S, R]}
 ALIASES = {f"alias{n}@example.com": f"target{n}@example.com" for n in range(4)}
+WORK_S, ACTION_INTERVAL_S_MAX = 5.0, 0.3
 TEAM = "user_team"
 REDS = ["red0@example.com", "red1@example.com"]
 BLUE = "blue@example.com"
@@ -201,3 +204,46 @@ def test_flush_of_all_brings_home_whom_the_hash_leads_elsewhere(
 def wait_ended(clients: Clients, spared: set[Held]) -> None:
     """Return when all but the spared sessions have ended: the answer to a kick comes before."""
     wait_until(lambda: clients.alive() <= spared, 10.0, "end of the kicked sessions")
+
+
+def test_administrators_at_work_never_let_a_user_live_on_two_backends(world: World) -> None:
+    """Clients come back at once; moves, kicks and flushes come from every node at a time."""
+    users = [*names("busy", 8), *ALIASES]
+    moved = [ALIASES.get(user, user) for user in users]
+    hosts = world.ring.hosts
+    clients = ReturningClients(world.proxies, users)
+
+    def work(number: int) -> None:
+        dice = random.Random(number)
+        with world.ring.nodes[number].admin() as admin:
+            while not is_over.wait(dice.uniform(0, ACTION_INTERVAL_S_MAX)):
+                verb = dice.choice(["move", "move", "move", "kick", "weight", "flush"])
+                if verb == "move":
+                    admin.ask("USER-MOVE", dice.choice(moved), dice.choice(hosts))
+                elif verb == "kick":
+                    admin.ask("USER-KICK", dice.choice(users))
+                elif verb == "weight":
+                    admin.ask("HOST-UPDATE", hosts[number], dice.choice(["0", "100"]))
+                else:
+                    admin.ask("HOST-RESET-USERS", dice.choice(hosts))
+
+    is_over = threading.Event()
+    with clients.running():
+        with ThreadPoolExecutor(3) as pool:
+            workers = [pool.submit(work, number) for number in range(3)]
+            is_over.wait(WORK_S)
+            is_over.set()
+            for worker in workers:
+                worker.result()
+        for host in hosts:
+            director(world.third, "update", host, "100")
+        world.ring.wait_agreed()
+        with Clients(world.proxies) as more:
+            reached = more.next_logins(users)
+        wait_until(
+            lambda: all({at} == reached[user] for (user, _), at in clients.places.items()),
+            30.0,
+            "everybody where he belongs",
+        )
+    assert Timeline(world.backends).splits == []
+    assert world.ring.complaints() == []
