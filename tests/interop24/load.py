@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import imaplib
+import itertools
+import smtplib
 import threading
 import time
 from collections.abc import Mapping
@@ -11,16 +13,26 @@ from typing import Self
 
 import attrs
 
-from tests.interop.clients import imap_backend
+from tests.interop24.clients import LOGINS
 
+REFUSALS = (
+    OSError,
+    EOFError,
+    AssertionError,
+    imaplib.IMAP4.error,
+    smtplib.SMTPException,
+)
 PAUSE_S = 0.05
 CLIENTS_COUNT = 4
+PROTOCOLS = ("imap", "submission", "sieve")
+"""Not POP3: poplib leaves its socket open when the greeting does not come."""
 
 
 @attrs.frozen(kw_only=True)
 class Login:
     """One attempt; `backend` is empty if it failed, and `error` says how."""
 
+    protocol: str
     user: str
     backend: str
     error: str
@@ -51,7 +63,7 @@ class Accident:
 
 
 class Load:
-    """Logs all users in over IMAP, in turns, from the beginning to the end of the block."""
+    """Logs all users in, over some protocols in turns, from the start to the end of the block."""
 
     def __init__(self, ip: str, users: list[str]) -> None:
         self.logins: list[Login] = []
@@ -84,10 +96,9 @@ class Load:
             self._stop.wait(PAUSE_S)
 
     def _work(self, users: list[str]) -> None:
-        number = 0
+        turns = itertools.cycle((protocol, user) for protocol in PROTOCOLS for user in users)
         while not self._stop.wait(PAUSE_S):
-            self.logins.append(attempt(self._ip, users[number % len(users)]))
-            number += 1
+            self.logins.append(attempt(self._ip, *next(turns)))
 
     # --- what came of it ------------------------------------------------------------------
 
@@ -116,14 +127,15 @@ class Load:
         return max(login.ended_at - login.started_at for login in self.logins)
 
 
-def attempt(ip: str, user: str) -> Login:
+def attempt(ip: str, protocol: str, user: str) -> Login:
     started_at = time.monotonic()
     backend = error = ""
     try:
-        backend = imap_backend(ip, user)
-    except (OSError, imaplib.IMAP4.error, EOFError) as trouble:
+        backend = LOGINS[protocol](ip, user)
+    except REFUSALS as trouble:
         error = repr(trouble)
     return Login(
+        protocol=protocol,
         user=user,
         backend=backend,
         error=error,

@@ -145,6 +145,13 @@ class Proxy:
     def kill_director(self) -> None:
         self.end_director(signal.SIGKILL)
 
+    def reload_dovecot(self) -> None:
+        """Let Dovecot read its configuration again; return when a director of the master is new."""
+        pid = self.director_pid
+        assert self.dovecot.doveadm("reload").returncode == 0
+        if self.holder is None:
+            wait_until(lambda: not is_alive(pid), START_TIMEOUT_S, "end of the old director")
+
     def stop(self) -> None:
         if self.holder is not None:
             self.stop_director()

@@ -70,6 +70,18 @@ def patient() -> Generator[Patient, None, None]:
         yield Patient(proxy=proxy, lonely_ip=lonely_ip)
 
 
+def test_nothing_is_wrong_below_the_master() -> None:
+    with Lab(chroot()) as lab:
+        director = {"director_mail_servers": lab.address()}
+        settings = ProxySettings(way=Way.UNDER_MASTER, director=director)
+        proxy = lab.keep(Proxy(lab, "proxy", lab.address(), settings))
+        proxy.start()
+        said = proxy.director("doctor").stdout.splitlines()
+
+    assert said[-1] == "Nothing wrong."
+    assert any("live users are known from what is written to" in line for line in said)
+
+
 @contextmanager
 def mode_of(path: Path, mode: int) -> Iterator[None]:
     before = path.stat().st_mode & 0o7777

@@ -88,7 +88,7 @@ def test_dovecot_is_reloaded(world: World) -> None:
     with trial_of(world) as trial:
         for accident in accidents:
             with accident:
-                assert world.proxy.dovecot.doveadm("reload").returncode == 0
+                world.proxy.reload_dovecot()
             trial.load.wait_logins(20)
             world.proxy.wait_answering()
 
