@@ -8,8 +8,8 @@ hang; one with a single client says yes to a kick and does nothing; an auth sock
 answers USER and refuses PASS.
 
 Accounts are compared with modes instead of tried out, so that one run, as root, can speak for the
-director, the login processes and lmtp. Rejected: asking the daemon itself; it is the patient, and
-most patients that need a doctor do not run.
+director, the login processes and lmtp. The daemon itself is asked about its ring only: it is the
+patient, and most patients that need a doctor do not run.
 
 Not checked, because nobody but the operator knows: whether the passdb behind SQL or LDAP answers
 `proxy=y` without a host, and whether all backends share one storage.
@@ -42,10 +42,17 @@ LOGIN_PROTOCOLS = {
     "sieve": "managesieve-login",
 }
 LOGIN_FOLDER = "login"
+RING_SYNCED = "ring synced"
 
 
-def examine(settings: Settings, dovecot: DovecotFacts, machine: Machine) -> list[Finding]:
-    """Return everything that was looked at, in the order of a login's way."""
+def examine(
+    settings: Settings, dovecot: DovecotFacts, machine: Machine, ring_status: str | None
+) -> list[Finding]:
+    """Return everything that was looked at, in the order of a login's way.
+
+    `ring_status` is what the director says about its ring if it has neighbours, empty if it has
+    none, None if it does not answer.
+    """
     if dovecot.starts_director:
         settings = attrs.evolve(settings, listeners=master_listeners(dovecot))
     host = Host(settings=settings, dovecot=dovecot, machine=machine)
@@ -60,7 +67,7 @@ def examine(settings: Settings, dovecot: DovecotFacts, machine: Machine) -> list
         *check_kicks(settings, dovecot, machine, host.account),
         *check_refresh(settings, machine),
         *check_snapshot(host),
-        *check_ring(host),
+        *check_ring(host, ring_status),
     ]
 
 
@@ -368,23 +375,32 @@ def check_snapshot(host: Host) -> Iterator[Finding]:
     )
 
 
-def check_ring(host: Host) -> Iterator[Finding]:
+def check_ring(host: Host, status: str | None) -> Iterator[Finding]:
+    """Others are left in peace while ours is one of them: they would wonder who asks."""
+    if status is None:
+        yield wrong(
+            "the director does not answer on director-admin",
+            "systemctl restart ringdirector; journalctl -u ringdirector",
+        )
     own = host.settings.own
     if own is None:
         yield Finding(Level.NOTE, "no ring: director_servers is empty", "")
         return
+    is_listening = host.machine.is_listened_on(own.ip, own.port)
+    if is_listening:
+        yield fine(f"somebody listens on {own}, our own ring port")
+    else:
+        yield wrong(
+            f"nobody listens on {own}, our own ring port",
+            f"director.conf: inet_listener ring {{ address = {own.ip} port = {own.port} }}; then "
+            "restart the director",
+        )
+    if is_listening and status == RING_SYNCED:
+        yield fine(f"{len(host.settings.directors)} directors are configured; {status}")
+        return
     for address in host.settings.directors:
-        problem = host.machine.reaches(address.ip, address.port)
-        is_own = address == own
-        if not problem:
-            yield fine(f"{'we listen' if is_own else 'a director answers'} on {address}")
-        elif is_own:
-            yield wrong(
-                f"our own ring port does not answer on {address}: {problem}",
-                "systemctl status ringdirector; look for another program on this port, and for "
-                f"inet_listener ring {{ address = {own.ip} port = {own.port} }}",
-            )
-        else:
+        problem = host.machine.reaches(address.ip, address.port) if address != own else ""
+        if problem:
             yield wrong(
                 f"the director {address} cannot be reached: {problem}",
                 f"start it, or open port {address.port} in the firewall between us",

@@ -9,6 +9,7 @@ more than once: built-in services and the default base_dir are shown only when n
 from __future__ import annotations
 
 import enum
+import errno
 import grp
 import os
 import pwd
@@ -28,6 +29,7 @@ from ring.address import IpAddress
 
 DOVECONF_TIMEOUT_S = 10.0
 REACH_TIMEOUT_S = 3.0
+LEAVE_TIMEOUT_S = 0.2
 SERVICES = (
     "imap-login",
     "pop3-login",
@@ -109,6 +111,9 @@ class Machine(Protocol):
 
     def has_reader(self, path: Path) -> bool:
         """Return whether somebody has this FIFO open for reading."""
+
+    def is_listened_on(self, ip: IpAddress, port: int) -> bool:
+        """Return whether somebody here listens on this address and port of ours."""
 
     def reaches(self, ip: IpAddress, port: int) -> str:
         """Return why nobody answers there, empty if somebody does."""
@@ -320,6 +325,7 @@ class LocalMachine:
                 attempt.connect(str(path))
             except OSError:
                 return False
+            _take_leave(attempt)
         return True
 
     def has_reader(self, path: Path) -> bool:
@@ -329,12 +335,36 @@ class LocalMachine:
             return False
         return True
 
+    def is_listened_on(self, ip: IpAddress, port: int) -> bool:
+        """Not by connecting: our neighbours' director would take that for a neighbour's."""
+        family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+        with socket.socket(family) as attempt:
+            attempt.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # closed ones do not count
+            try:
+                attempt.bind((str(ip), port))
+            except OSError as error:
+                return error.errno == errno.EADDRINUSE
+        return False
+
     def reaches(self, ip: IpAddress, port: int) -> str:
         try:
             socket.create_connection((str(ip), port), REACH_TIMEOUT_S).close()
         except OSError as error:
             return error.strerror or str(error)
         return ""
+
+
+def _take_leave(connection: socket.socket) -> None:
+    """End a connection so that nobody logs an error: read what is said before hanging up."""
+    connection.settimeout(LEAVE_TIMEOUT_S)
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+    except OSError:
+        pass
 
 
 _KINDS = {

@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from director import doctor as examination
+from director.cli.admin_client import HANDSHAKE_TIMEOUT_S, AdminClient, Disconnected
 from director.cli.configured import configuration_options, load_settings
+from director.cli.failures import Fatal
 from director.facts import (
     DoveconfFailed,
     Finding,
@@ -71,7 +73,27 @@ def examine_here(settings: Settings, program: str, file: Path | None) -> list[Fi
         facts = read_dovecot(doveconf(program, file))
     except DoveconfFailed as error:
         return [Finding(Level.WRONG, f"Dovecot's configuration: {error}", _advice(str(error)))]
-    return examination.examine(settings, facts, LocalMachine())
+    status = ring_status(settings.base_dir / "director-admin")
+    return examination.examine(settings, facts, LocalMachine(), status)
+
+
+def ring_status(path: Path) -> str | None:
+    """Return what the director says about its ring; empty: has no neighbours; None: no answer."""
+    try:
+        client = AdminClient(str(path))
+    except Fatal:
+        return None
+    try:
+        client.send((b"DIRECTOR-LIST",))
+        if not client.has_line(HANDSHAKE_TIMEOUT_S):
+            return None
+        rows = [[field.decode(errors="replace") for field in row] for row in client.rows()]
+    except Disconnected:
+        return None
+    finally:
+        client.close()
+    statuses = {row[2]: row[4] for row in rows if len(row) > 4}
+    return statuses.get("self", "") if statuses.keys() & {"left", "right"} else ""
 
 
 def report(findings: Iterable[Finding]) -> str:

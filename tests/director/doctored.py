@@ -135,6 +135,7 @@ class FakeMachine:
     dead: set[str] = attrs.Factory(set)
     unread: set[str] = attrs.Factory(set)
     unreachable: dict[str, str] = attrs.Factory(dict)
+    has_ring_port: bool = True
 
     def entry(self, path: Path) -> Entry | None:
         return self.entries.get(str(path))
@@ -147,6 +148,9 @@ class FakeMachine:
 
     def has_reader(self, path: Path) -> bool:
         return str(path) not in self.unread
+
+    def is_listened_on(self, ip: IpAddress, port: int) -> bool:
+        return self.has_ring_port
 
     def reaches(self, ip: IpAddress, port: int) -> str:
         return self.unreachable.get(str(ip), "")

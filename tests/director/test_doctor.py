@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from director.doctor import examine
+from director import doctor
+from director.facts import DovecotFacts, Finding
+from director.settings import Settings
 from tests.director.doctored import (
     BASE,
     DOVECOT_23,
@@ -43,6 +45,10 @@ service director {
 """
 )
 OURS_UNDER_MASTER = OURS.replace("login/ext/director", "login/director")
+
+
+def examine(ours: Settings, facts: DovecotFacts, machine: FakeMachine) -> list[Finding]:
+    return doctor.examine(ours, facts, machine, doctor.RING_SYNCED)
 
 
 def only(problems: dict[str, str]) -> tuple[str, str]:
@@ -312,17 +318,30 @@ def test_service_in_a_chroot() -> None:
     assert fix == "Dovecot, service director: chroot ="
 
 
-def test_ring_port_of_ours_that_does_not_answer() -> None:
-    machine = FakeMachine(unreachable={"10.0.0.1": "Connection refused"})
-    text, fix = only(wrongs(examine(settings(RING), dovecot(), machine)))
+def test_director_that_does_not_answer() -> None:
+    text, fix = only(wrongs(doctor.examine(settings(), dovecot(), FakeMachine(), None)))
 
-    assert text == "our own ring port does not answer on 10.0.0.1:9090: Connection refused"
-    assert "inet_listener ring" in fix
+    assert text == "the director does not answer on director-admin"
+    assert "journalctl -u ringdirector" in fix
+
+
+def test_ring_port_of_ours_without_a_listener() -> None:
+    text, fix = only(wrongs(examine(settings(RING), dovecot(), FakeMachine(has_ring_port=False))))
+
+    assert text == "nobody listens on 10.0.0.1:9090, our own ring port"
+    assert "inet_listener ring { address = 10.0.0.1 port = 9090 }" in fix
 
 
 def test_director_that_cannot_be_reached() -> None:
     machine = FakeMachine(unreachable={"10.0.0.2": "timed out"})
-    text, fix = only(wrongs(examine(settings(RING), dovecot(), machine)))
+    found = doctor.examine(settings(RING), dovecot(), machine, "ring handshaking")
+    text, fix = only(wrongs(found))
 
     assert text == "the director 10.0.0.2:9090 cannot be reached: timed out"
     assert "firewall" in fix
+
+
+def test_directors_are_left_in_peace_while_the_ring_is_synced() -> None:
+    machine = FakeMachine(unreachable={"10.0.0.2": "never asked"})
+
+    assert wrongs(examine(settings(RING), dovecot(), machine)) == {}

@@ -156,7 +156,9 @@ def test_the_real_machine(tmp_path: Path) -> None:
         inet.bind(("127.0.0.1", 0))
         port = inet.getsockname()[1]
         assert machine.reaches(parse_ip("127.0.0.1"), port) == "Connection refused"
+        assert not machine.is_listened_on(parse_ip("127.0.0.2"), port)
         inet.listen()
+        assert machine.is_listened_on(parse_ip("127.0.0.1"), port)
         assert machine.reaches(parse_ip("127.0.0.1"), port) == ""
     assert not machine.has_reader(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)

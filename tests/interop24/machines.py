@@ -173,6 +173,7 @@ class Machine:
         )
 
     def _start_dovecot(self) -> None:
+        self._execute(["rm", "-f", "/run/dovecot/master"])  # from before
         self._start("dovecot", [DOVECOT, "-F"])
         wait_until(
             lambda: self._execute(["test", "-S", "/run/dovecot/master"]).returncode == 0,

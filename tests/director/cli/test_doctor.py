@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from director import cli
-from director.cli.doctor import report
+from director.cli.doctor import report, ring_status
 from director.facts import Finding, Level
+from tests.director.cli.scripted_server import ScriptedServer
 
 
 @pytest.fixture
@@ -94,3 +95,27 @@ def test_report_is_one_line_each() -> None:
     text = report([Finding(Level.FINE, "good", ""), Finding(Level.WRONG, "bad", "do")])
 
     assert text == "ok     good\nWRONG  bad\n       -> do\n"
+
+
+SELF_ROW = b"10.0.0.1\t9090\tself\t0\tring synced\n"
+LEFT_ROW = b"10.0.0.2\t9090\tleft\t0\tconnected\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (SELF_ROW + LEFT_ROW, "ring synced"),
+        (LEFT_ROW, ""),
+        (SELF_ROW, ""),
+    ],
+    ids=["neighbours", "no-self", "alone"],
+)
+def test_director_is_asked_about_its_ring(tmp_path: Path, rows: bytes, expected: str) -> None:
+    with ScriptedServer(tmp_path, {b"DIRECTOR-LIST": rows + b"\n"}) as server:
+        assert ring_status(server.path) == expected
+
+
+def test_director_that_is_not_there_or_hangs_up(tmp_path: Path) -> None:
+    assert ring_status(tmp_path / "director-admin") is None
+    with ScriptedServer(tmp_path, {b"DIRECTOR-LIST": b""}) as server:
+        assert ring_status(server.path) is None
