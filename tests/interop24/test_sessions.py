@@ -46,10 +46,11 @@ def world(request: pytest.FixtureRequest) -> Generator[World, None, None]:
 @pytest.fixture
 def sessions(world: World) -> Generator[list[ImapSession], None, None]:
     """Two sessions of each user; all backends are in use, and nobody is where a test moved him."""
-    for ip in world.backends.ips:
-        world.run("update", ip, "100")
-        world.run("up", ip)
-    world.run("flush", "-F", "all")
+    with world.proxy.admin() as admin:
+        for ip in world.backends.ips:
+            assert admin.ask("HOST-UPDATE", ip, "100") == "OK"
+            assert admin.ask("HOST-UP", ip) == "OK"
+        assert admin.ask("HOST-FLUSH") == "OK"
     with ExitStack() as stack:
         yield [stack.enter_context(ImapSession(world.ip, user)) for user in USERS for _ in "12"]
 
