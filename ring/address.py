@@ -98,15 +98,3 @@ class DirectorAddress:
     @property
     def key(self) -> tuple[int, bytes, int]:
         return self.ip.version, self.ip.packed, self.port
-
-
-def clockwise_distance(
-    own: DirectorAddress, other: DirectorAddress, ring: list[DirectorAddress]
-) -> int:
-    """Return how many steps clockwise `other` is from `own` in the sorted `ring`.
-
-    A director is farthest from itself (the ring's size), not nearest: smaller is nearer on the
-    right, larger is nearer on the left (ring-protocol.md section 5).
-    """
-    steps = (ring.index(other) - ring.index(own)) % len(ring)
-    return steps or len(ring)

@@ -95,7 +95,7 @@ class Handshake:
             link.send(HostsEnd(state.is_handshaked))
             link.start_export(self._export())
 
-    def hello_received(self, link: Link, message: Hello) -> None:
+    def hello_received(self, message: Hello) -> None:
         expected = self._state.settings.director_hash
         if message.director_hash != expected:
             raise IncompatibleDirector(

@@ -197,7 +197,7 @@ class Members:
             self._hold_off(link, state.now - failed_at)
             return
         director.refusal = ""
-        self._place(link, director)
+        self._place(director)
 
     def _hold_off(self, link: Link, seconds: float) -> None:
         """The peer broke the protocol so long ago, and is back too early; why stays known."""
@@ -206,7 +206,7 @@ class Members:
         if self._state.right is None:
             self.connect_right()
 
-    def _place(self, link: Link, director: Director) -> None:
+    def _place(self, director: Director) -> None:
         state = self._state
         left = state.left
         distance = state.directors.distance

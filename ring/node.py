@@ -394,7 +394,7 @@ class RingNode:
         return {
             Users: self.users_received,
             Version: handshake.version_received,
-            Hello: handshake.hello_received,
+            Hello: lambda _link, message: handshake.hello_received(message),
             Me: members.me_received,
             Options: lambda _link, message: handshake.options_received(message),
             Done: lambda link, _message: members.done_received(link),

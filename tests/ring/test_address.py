@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ring.address import DirectorAddress, clockwise_distance, ip_key, ip_text, parse_ip
+from ring.address import DirectorAddress, ip_key, ip_text, parse_ip
 from ring.errors import ValueRefused
-from tests.ring.vectors import load
-
-RINGS = load("ring_order.json")["rings"]
 
 
 def director(text: str) -> DirectorAddress:
@@ -104,23 +100,3 @@ def test_addresses_sort_by_family_then_bytes() -> None:
 def test_a_director_is_shown_with_its_port() -> None:
     assert str(director("10.0.0.1 9090")) == "10.0.0.1:9090"
     assert str(director("::ffff:10.0.0.1 9090")) == "[::ffff:10.0.0.1]:9090"
-
-
-@pytest.mark.parametrize("ring", RINGS, ids=[ring["self"] for ring in RINGS])
-def test_the_order_seen_from_a_director(ring: dict[str, Any]) -> None:
-    own = director(ring["self"])
-    members = sorted([own, *map(director, ring["clockwise"])], key=lambda member: member.key)
-    distance = {member: clockwise_distance(own, member, members) for member in members}
-    by_distance = sorted(members, key=lambda member: distance[member])
-
-    assert [*map(director, ring["clockwise"]), own] == by_distance
-    for first, second, sign in ring["comparisons"]:
-        difference = distance[director(second)] - distance[director(first)]
-
-        assert sign == (difference > 0) - (difference < 0)
-
-
-def test_a_director_alone_is_its_own_neighbour_at_distance_one() -> None:
-    own = director("10.0.0.1 9090")
-
-    assert clockwise_distance(own, own, [own]) == 1

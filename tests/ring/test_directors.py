@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ring.address import DirectorAddress
 from ring.directors import Directors
 from tests.ring.rig import director
+from tests.ring.vectors import load
 
+RINGS = load("ring_order.json")["rings"]
 OTHERS = ("127.0.1.9", "127.0.1.1", "::1", "127.0.1.7", "127.0.1.3")
 
 
@@ -92,6 +96,20 @@ def test_deleted_director_is_unknown() -> None:
 
     assert known.find(entry.address) is None
     assert 5 == len(known)
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=[ring["self"] for ring in RINGS])
+def test_order_seen_from_a_director_is_the_recorded_one(ring: dict[str, Any]) -> None:
+    known = Directors(director(ring["self"]), map(director, ring["clockwise"]))
+    assert [director(other) for other in ring["clockwise"]] == [
+        other.address for other in known.clockwise()
+    ]
+    for first, second, sign in ring["comparisons"]:
+        difference = known.distance(known.find_or_add(director(second))) - known.distance(
+            known.find_or_add(director(first))
+        )
+
+        assert sign == (difference > 0) - (difference < 0)
 
 
 @pytest.mark.parametrize("kind", ["network_failed_at", "protocol_failed_at"])

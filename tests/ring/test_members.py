@@ -32,6 +32,8 @@ def test_unknown_source_is_refused() -> None:
     rig = Rig()
 
     assert rig.node.link_accepted(ip_address("127.0.1.200"), rig.now) is None
+    rig.run()
+    assert [{"source": ip_address("127.0.1.200")}] == rig.notes("link_refused")
 
 
 def test_one_link_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +176,7 @@ def test_farther_right_that_finishes_late_is_dropped() -> None:
 
     assert seventh.is_closed
     assert "QUIT\tInvalid input: DONE" == seventh.heard()[-1]
+    assert 1 == len(rig.notes("right_neighbour_kept"))
 
 
 def test_preferred_right_is_tried_again_every_thirty_seconds_and_replaces_the_farther() -> None:
