@@ -98,10 +98,17 @@ class Director:
 
 
 def make_directors(
-    count: int, *, clock: Callable[[], float] = time.monotonic, **changes: object
+    count: int,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    is_ipv6: bool = False,
+    **changes: object,
 ) -> list[Director]:
-    """Return directors that know each other, each on a loopback address of its own."""
-    listeners = list(itertools.islice(_listeners(), count))
+    """Return directors that know each other, each on a loopback address of its own.
+
+    IPv6 has only one such address: there they differ by their ports.
+    """
+    listeners = list(itertools.islice(_listeners(is_ipv6=is_ipv6), count))
     addresses = tuple(
         DirectorAddress(ip=parse_ip(s.getsockname()[0]), port=s.getsockname()[1]) for s in listeners
     )
@@ -134,9 +141,12 @@ def make_directors(
     return directors
 
 
-def _listeners() -> Iterator[socket.socket]:
+def _listeners(*, is_ipv6: bool) -> Iterator[socket.socket]:
     for number in itertools.count(2):
-        yield socket.create_server((f"127.0.0.{number}", 0))
+        if is_ipv6:
+            yield socket.create_server(("::1", 0), family=socket.AF_INET6)
+        else:
+            yield socket.create_server((f"127.0.0.{number}", 0))
 
 
 async def wait_until(is_true: Callable[[], bool], what: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from ring.commands import HostDown
+from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
 from tests.director.rig import Director, make_directors, wait_until
 from tests.director.test_runtime import command
 
@@ -16,8 +17,8 @@ def is_synced(directors: list[Director]) -> bool:
     return all(director.runtime.node.is_synced for director in directors)
 
 
-async def start_ring(nursery: trio.Nursery, count: int) -> list[Director]:
-    directors = make_directors(count)
+async def start_ring(nursery: trio.Nursery, count: int, **changes: object) -> list[Director]:
+    directors = make_directors(count, **changes)
     for director in directors:
         nursery.start_soon(director.run)
     await wait_until(
@@ -39,6 +40,17 @@ async def test_a_ring_forms_and_every_director_names_the_same_host(count: int) -
             hosts = {await director.find(name) for director in directors}
 
             assert len(hosts) == 1
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("minor", [CLASSIC_MINOR, NATIVE_MINOR])
+async def test_a_ring_forms_over_ipv6(minor: int) -> None:
+    async with trio.open_nursery() as nursery:
+        directors = await start_ring(nursery, 3, is_ipv6=True, minor=minor)
+        hosts = {await director.find(b"alice") for director in directors}
+
+        assert len(hosts) == 1
+        assert {6} == {director.address.ip.version for director in directors}
         nursery.cancel_scope.cancel()
 
 
