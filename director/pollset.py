@@ -173,7 +173,8 @@ class PollSet:
         """
         ends_at = self._clock() + limits.POLL_TURN_S
         while not self.turn():
-            if self._others_have_work or self._timers or self._clock() >= ends_at:
+            next_timer_at = self._timers.deadline - limits.POLL_LINGER_S
+            if self._others_have_work or self._clock() >= min(ends_at, next_timer_at):
                 return False
             self._ready = self._epoll.poll(limits.POLL_LINGER_S, limits.POLL_DESCRIPTORS_MAX)
             if not self._ready:

@@ -73,8 +73,8 @@ class Links(Protocol):
 
     def hang_up(self, effect: Hangup) -> None: ...
 
-    def wake(self, link_id: LinkId) -> None:
-        """The link has something to send."""
+    def wake(self, link_id: LinkId) -> bool:
+        """The link has something to send; return whether a task was woken for it."""
 
 
 class Flushes(Protocol):
@@ -226,8 +226,7 @@ class Runtime:
         finally:
             self._is_settling = False
         for link_id in node.links_with_output():
-            self._wake_link(link_id)
-            has_woken = True
+            has_woken |= self._wake_link(link_id)
         if node.deadline < self._nap_ends_at and self._nap is not None:
             self._nap_ends_at = -math.inf
             self._nap.cancel()

@@ -43,6 +43,11 @@ SEND_BYTES = 64 * 1024
 """Given to a ring connection at a time; the rest stays in the outbox, where newer users replace
 older ones."""
 
+GOSSIP_PAUSE_S = 0.005
+"""Users that are told to a neighbour less than this after others wait for the rest of it, so that
+they travel together: waking up costs each end as much as 50 users. Anything else is sent at once,
+and takes the users before it along."""
+
 HANGUP_SEND_S = 2.0
 """How long a ring connection that is being closed may take to send its last words."""
 

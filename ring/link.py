@@ -149,6 +149,11 @@ class Link:
         open_bytes = self._open_bytes() if self.has_version else 0
         return len(self._output) + open_bytes + (self._export is not None)
 
+    @property
+    def has_urgent_output(self) -> bool:
+        """Tell whether anything but gossiped users waits: they may wait a little to be many."""
+        return bool(self._output) or self._export is not None
+
     def _open_bytes(self) -> int:
         if not self._open_users:
             return 0
