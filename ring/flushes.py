@@ -18,6 +18,7 @@ from ring.commands import Answer, HostResetUsers
 from ring.effects import CommandAnswered
 from ring.host_list import HostList
 from ring.hosts import MailHost
+from ring.kicks import Kicks
 from ring.moves import Moves, OldHost
 from ring.state import Pool, State
 from ring.users import ABSENT, SHARDS_COUNT
@@ -38,10 +39,11 @@ class Reset:
 
 
 class Flushes:
-    def __init__(self, state: State, host_list: HostList, moves: Moves) -> None:
+    def __init__(self, state: State, host_list: HostList, moves: Moves, kicks: Kicks) -> None:
         self._state = state
         self._host_list = host_list
         self._moves = moves
+        self._kicks = kicks
         self._resets: list[Reset] = []
 
     @property
@@ -111,6 +113,9 @@ class Flushes:
         if target is None:
             old = OldHost(ip=host.ip, is_down=host.is_down, weight=host.weight)
             reset.emptied.add(host)
+            # The original kicks its own sessions only, and then waits 30 s for the other directors
+            # to confirm a move that they were not told of.
+            self._kicks.flood_hash(user_hash)
             self._moves.kill(pool, user_hash, old, None, is_ours=True)
         elif target is not host:
             reset.moved_count += 1

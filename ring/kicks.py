@@ -84,13 +84,14 @@ class Kicks:
     def hash_commanded(self, command: UserKickHash) -> Answer:
         """Kick every session of a hash; a real director takes it for a settled conflict."""
         self._gossip.kick(KickHash(user_hash=command.user_hash, except_ip=None))
-        self._gossip.flood(
-            UserKickHashMessage(
-                stamp=self._gossip.own_stamp(), user_hash=command.user_hash, except_ip=_UNSPECIFIED
-            ),
-            exclude=None,
-        )
+        self.flood_hash(command.user_hash)
         return Answer.OK
+
+    def flood_hash(self, user_hash: int) -> None:
+        """Let all other directors kick every session of a hash."""
+        stamp = self._gossip.own_stamp()
+        message = UserKickHashMessage(stamp=stamp, user_hash=user_hash, except_ip=_UNSPECIFIED)
+        self._gossip.flood(message, exclude=None)
 
     def received(
         self, link: Link, message: UserKickMessage | UserKickFieldMessage | UserKickHashMessage

@@ -60,6 +60,7 @@ class Move:
     user_hash: int
     old: OldHost | None
     is_ours: bool
+    is_local: bool
     stage: Stage = Stage.KILLING
     kick_id: int | None = None
     flush_id: int | None = None
@@ -153,12 +154,17 @@ class Moves:
         *,
         is_ours: bool,
     ) -> None:
-        """Close the user's sessions here and wait until everybody has; `host` None: always kick."""
+        """Close the user's sessions here and wait until everybody has.
+
+        `host` None: nobody was told of a move, so kick in any case and wait for nobody.
+        """
         state = self._state
         key = pool.tag, user_hash
         if key in self._moves:
             return
-        move = self._moves[key] = Move(pool=pool, user_hash=user_hash, old=old, is_ours=is_ours)
+        move = self._moves[key] = Move(
+            pool=pool, user_hash=user_hash, old=old, is_ours=is_ours, is_local=host is None
+        )
         pool.mark_moving(user_hash)
         state.timers.set(("move", *key), state.now + limits.MOVE_TIMEOUT_S)
         if old is not None and (host is None or old.ip != host.ip):
@@ -181,7 +187,7 @@ class Moves:
             self._local_done(move)
 
     def _local_done(self, move: Move) -> None:
-        if self._state.right is None:
+        if self._state.right is None or move.is_local:
             self._finish(move)
         elif move.is_ours or move.stage is Stage.NOTIFY_RECEIVED:
             self._tell_right(move)

@@ -93,7 +93,7 @@ class RingNode:
         self._host_list = HostList(state, self._gossip, self._sync)
         self._moves = Moves(state, self._gossip)
         self._kicks = Kicks(state, self._gossip, self._moves)
-        self._flushes = Flushes(state, self._host_list, self._moves)
+        self._flushes = Flushes(state, self._host_list, self._moves, self._kicks)
         self._lookups = Lookups(state, self._gossip)
         self._administration = Administration(
             state,

@@ -97,6 +97,24 @@ def test_flush_without_any_other_host_kicks_and_forgets() -> None:
     assert rig.node.user_status(users[0], b"", rig.now).current is None
 
 
+def test_flush_without_any_other_host_kicks_on_every_node_and_waits_for_nobody() -> None:
+    """The ring is not told of a move, so that nobody would ever confirm it."""
+    rig = Rig()
+    left, right = rig.ring()
+    rig.place(USER, HOSTS[0])
+    for ip in HOSTS:
+        left.say(f"HOST\t127.0.1.1\t19001\t{ip[-1]}\t{ip}\t0\t\tU0\t")
+    left.say(next(line for line in right.heard() if line.startswith("SYNC")))
+    right.heard()
+    rig.command(reset(HOSTS[0]), "flush")
+    kicks = [line for line in right.heard() if line.startswith("USER-K")]
+
+    assert [f"{USER}\t0.0.0.0"] == [line.split("\t", 4)[4] for line in kicks]
+    assert ["USER-KICK-HASH"] == [line.split("\t")[0] for line in kicks]
+    assert [KickHash(user_hash=USER, except_ip=None)] == rig.kicks()
+    assert stage(rig) is Stage.DELAY
+
+
 def test_flush_of_many_users_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "WALK_USERS_MAX", 10)
     rig = alone()
