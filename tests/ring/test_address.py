@@ -97,6 +97,13 @@ def test_addresses_sort_by_family_then_bytes() -> None:
     assert [texts[n] for n in (3, 4, 1, 2, 0)] == [str(ip) for ip in in_order]
 
 
+def test_directors_sort_by_address_then_port() -> None:
+    texts = ["10.0.0.10 1", "10.0.0.9 10", "10.0.0.9 9", "::1 1"]
+    in_order = sorted(map(director, texts), key=lambda address: address.key)
+
+    assert [director(texts[n]) for n in (2, 1, 0, 3)] == in_order
+
+
 def test_a_director_is_shown_with_its_port() -> None:
     assert str(director("10.0.0.1 9090")) == "10.0.0.1:9090"
     assert str(director("::ffff:10.0.0.1 9090")) == "[::ffff:10.0.0.1]:9090"

@@ -228,6 +228,7 @@ def test_tag_from_a_peer_that_should_know_none_costs_the_link() -> None:
         ("60\t\tDNOW-50", (50, True)),  # theirs is older
         ("60\t\tUNOW-50", (50, True)),
         ("60\t\tUNOW+50", (50, False)),  # theirs is newer
+        ("60\t\tUNOW", (50, True)),  # of the same second: down
         ("40\t\tDNOW-50", (40, True)),  # lower weight
     ],
 )
@@ -248,6 +249,20 @@ def test_overlapping_changes_are_settled_by_rule_and_told_to_the_sender_too(
     weight, is_down = result
     state = "D" if is_down else "U"
     assert said_left.startswith(f"HOST\t127.0.1.2\t19001\t1\t10.1.0.1\t{weight}\t\t{state}NOW")
+
+
+def test_host_block_does_not_bring_back_an_older_state() -> None:
+    """It tells how things are there, not what somebody wants."""
+    rig = Rig()
+    left, right = rig.ring()
+    left.say("HOST\t127.0.1.1\t19001\t1\t10.1.0.1\t100\t\tDNOW\t")
+    settle(left, right)
+    again = rig.dial_in("127.0.1.1")
+    again.greet()
+    again.say("HOST-HAND-START\t1", "HOST\t10.1.0.1\t70\t\tUNOW-50\t", "HOST-HAND-END\t1")
+
+    assert (70, True) == first_host(rig)
+    assert "HOST\t127.0.1.2\t19001\t1\t10.1.0.1\t70\t\tDNOW\t" in again.heard()
 
 
 # --- hosts removed and flushed ---

@@ -397,6 +397,25 @@ def test_connect_to_a_director_that_is_being_dialled_does_not_dial_it_twice() ->
     assert not left.is_closed
 
 
+def test_second_redirect_to_a_director_that_could_not_be_reached_is_not_obeyed() -> None:
+    """DESIGN.md decision 12: it would send us to and fro as fast as the network allows."""
+    rig = Rig(settings("127.0.1.5", FIVE))
+    rig.refuse_dial()
+    ninth = rig.complete_right()
+    ninth.say("CONNECT\t127.0.1.7\t19001")
+    rig.pass_time(0.1)
+    rig.refuse_dial()
+    assert director("127.0.1.9") == rig.dialled[-1].address
+    ninth = rig.complete_right()
+    ninth.say("CONNECT\t127.0.1.7\t19001")
+    assert director("127.0.1.9") == rig.dialled[-1].address
+    assert not ninth.is_closed
+    rig.pass_time(5.1)
+
+    assert ninth.is_closed
+    assert "QUIT\tCONNECT requested to one that failed" == ninth.heard()[-1]
+
+
 @pytest.mark.parametrize("named", ["127.0.1.9", "127.0.1.5", "127.0.1.1"])
 def test_farther_right_is_not_obeyed_and_who_names_it_is_left_after_a_second(named: str) -> None:
     rig = Rig(settings("127.0.1.5", FIVE))

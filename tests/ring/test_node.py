@@ -101,6 +101,22 @@ def test_change_while_unsynced_leaves_waiting_commands_alone() -> None:
     assert [] == rig.answers("first") + rig.answers("second")
 
 
+def test_many_users_are_looked_up_at_once_as_far_as_nobody_has_to_think() -> None:
+    rig = Rig()
+    assert [None, None] == rig.node.lookup_many([1, 2], b"", rig.now)
+    rig.serve_alone()
+    assert [None, None] == rig.node.lookup_many([1, 2], b"", rig.now)
+    rig.node.lookup("first", 1, b"", rig.now)
+    rig.command(UserMove(user_hash=3, ip=ip_address(HOSTS[0])))
+
+    assert [
+        rig.node.hosts.lookup(1, b""),
+        rig.node.hosts.lookup(2, b""),
+        None,
+    ] == rig.node.lookup_many([1, 2, 3], b"", rig.now)
+    assert rig.node.statistics().users == 3
+
+
 def test_user_with_sessions_does_not_expire() -> None:
     rig = alone()
     rig.node.lookup("login", USER, b"", rig.now)

@@ -73,6 +73,20 @@ def test_a_stored_user_is_found_until_it_is_removed(hosts: MailHosts, table: Use
     assert not table.remove(8)
 
 
+def test_columns_are_stored_and_found_like_single_users(hosts: MailHosts, table: UserTable) -> None:
+    first, second = host(hosts, 0), host(hosts, 1)
+    table.store(7, first.number, WALL - 9)
+    table.store(8, first.number, WALL - 9)
+    table.store_many(
+        {7: packed(WALL, second), 8: packed(WALL, first)}
+        | {user_hash: packed(WALL, second) for user_hash in range(100, 200)}
+    )
+
+    assert [packed(WALL, second), ABSENT, packed(WALL, first)] == table.find_many([7, 9, 8])
+    assert (1, 101) == (table.count(first.number), table.count(second.number))
+    assert 102 == len(table)
+
+
 def test_storing_again_replaces_host_and_timestamp(hosts: MailHosts, table: UserTable) -> None:
     first, second = host(hosts, 0), host(hosts, 1)
     table.store(7, first.number, WALL)
@@ -379,8 +393,10 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(start=st.integers(0, 300), count=st.integers(1, 60), index=st.integers(0, 3))
     def store_many(self, start: int, count: int, index: int) -> None:
-        for user_hash in range(start * 3 + 1, (start + count) * 3 + 1, 3):
-            self.store(user_hash, index, WALL)
+        user_hashes = range(start * 3 + 1, (start + count) * 3 + 1, 3)
+        self.table.store_many(dict.fromkeys(user_hashes, packed(WALL, self.mail_hosts[index])))
+        for user_hash in user_hashes:
+            self.model[user_hash] = (self.mail_hosts[index], WALL)
 
     @rule(user_hash=HASHES)
     def remove(self, user_hash: int) -> None:
@@ -449,6 +465,7 @@ class TableMachine(RuleBasedStateMachine):
         expected = ABSENT if known is None else packed(known[1], known[0])
 
         assert expected == self.table.find(user_hash)
+        assert [expected, ABSENT, expected] == self.table.find_many([user_hash, 0, user_hash])
 
     @invariant()
     def holds_what_the_model_holds(self) -> None:
