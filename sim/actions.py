@@ -236,6 +236,22 @@ class MoveUser(Action):
 
 
 @attrs.frozen(kw_only=True)
+class Contradict(Action):
+    """Two administrators disagree on two directors, `apart_s` after each other.
+
+    `kind` is `move` (the user to the one host and to the other), `weight` or `updown` (the host).
+    """
+
+    director: int
+    other: int
+    kind: str
+    user: int
+    host: int
+    other_host: int
+    apart_s: float
+
+
+@attrs.frozen(kw_only=True)
 class KickUser(Action):
     director: int
     user: int
@@ -283,6 +299,7 @@ ACTIONS: dict[str, type[Action]] = {
     "forget-users": ForgetUsers,
     "move-users": MoveUsers,
     "move-user": MoveUser,
+    "contradict": Contradict,
     "kick-user": KickUser,
     "remove-director": RemoveDirector,
     "burst": Burst,

@@ -67,6 +67,7 @@ class Faults:
             actions.ForgetUsers: self._forget_users,
             actions.MoveUsers: self._move_users,
             actions.MoveUser: self._move_user,
+            actions.Contradict: self._contradict,
             actions.KickUser: self._kick_user,
             actions.RemoveDirector: self._remove_director,
             actions.Burst: self._burst,
@@ -162,6 +163,7 @@ class Faults:
         self._lasts(action.seconds, *ends, self._world.trouble_begins("clog"))
 
     def _reset(self, action: actions.Reset) -> None:
+        self._world.trouble_begins("reset")()
         for connection in self._world.network.between(action.one, action.other):
             self._world.network.reset(connection)
 
@@ -243,6 +245,7 @@ class Faults:
             return
         self._memory_lost(machine)
         machine.shut_down()
+        self._world.trouble_begins("leave")()
         self._lasts(action.seconds, lambda: self._start(machine))
 
     def _pause(self, action: actions.Pause) -> None:
@@ -321,6 +324,24 @@ class Faults:
         user = self._world.workload.users[action.user - 1]
         ip = self._world.host_ip(action.host)
         self._command(action.director, commands.UserMove(user_hash=user.user_hash, ip=ip))
+
+    def _contradict(self, action: actions.Contradict) -> None:
+        world = self._world
+        ip = world.host_ip(action.host)
+        first: commands.Command
+        second: commands.Command
+        if action.kind == "move":
+            user_hash = world.workload.users[action.user - 1].user_hash
+            first = commands.UserMove(user_hash=user_hash, ip=ip)
+            other_ip = world.host_ip(action.other_host)
+            second = commands.UserMove(user_hash=user_hash, ip=other_ip)
+        elif action.kind == "weight":
+            first = commands.HostUpdate(ip=ip, tag=b"", weight=30)
+            second = commands.HostUpdate(ip=ip, tag=b"", weight=200)
+        else:
+            first, second = commands.HostDown(ip), commands.HostUp(ip)
+        self._command(action.director, first)
+        world.at(world.now + action.apart_s, self._command, action.other, second)
 
     def _kick_user(self, action: actions.KickUser) -> None:
         user = self._world.workload.users[action.user - 1]

@@ -62,6 +62,11 @@ class Plan:
     actions: tuple[Action, ...] = ()
 
 
+def changed(plan: Plan, values: dict[str, object]) -> Plan:
+    """Return the plan with other settings; each value must be of its field's type."""
+    return attrs.evolve(plan, **values)  # type: ignore[arg-type]  # checked by whoever names them
+
+
 def format_plan(plan: Plan, *, comment: str = "", expected: str = "") -> str:
     """Return the plan as a scenario file."""
     words = ["set"]
@@ -122,5 +127,4 @@ def _parse_settings(words: Iterable[str]) -> dict[str, object]:
 
 
 def _plan(values: dict[str, object], actions: list[Action]) -> Plan:
-    plan = Plan(seed=0, actions=tuple(actions))
-    return attrs.evolve(plan, **values)  # type: ignore[arg-type]  # each was read as its field
+    return changed(Plan(seed=0, actions=tuple(actions)), values)

@@ -150,12 +150,16 @@ class Promises:
         """When the last window closed; infinity while one is open."""
         return float("inf") if self._open_windows else self._last_window[1]
 
-    def window(self) -> str:
-        """Return the name of a window that is open or has just closed, empty if there is none."""
+    def window(self, earlier_s: float = 0.0) -> str:
+        """Return the name of a window that is open or has just closed, empty if there is none.
+
+        `earlier_s` is how much longer ago it may have closed.
+        """
         if self._open_windows:
             return next(iter(self._open_windows.values()))
         name, at = self._last_window
-        return name if at + AFTERMATH_S[self._world.plan.codec] >= self._world.now else ""
+        aftermath_s = AFTERMATH_S[self._world.plan.codec] + earlier_s
+        return name if at + aftermath_s >= self._world.now else ""
 
     @property
     def is_native(self) -> bool:
@@ -395,6 +399,8 @@ class Promises:
         self._world.trace.add(self._world.now, machine.lane, note.kind, fields)
         if note.kind == "bug":
             self.break_(Promise.NO_BUG, f"{machine.lane}: {fields}")
+        if note.kind == "move_timed_out":
+            self._move_timed_out(machine, fields)
         if note.kind == "link_broke_protocol" and not self._world.has_strays:
             if "broke the protocol" in fields:
                 return  # a consequence of an earlier one, which was judged
@@ -403,6 +409,15 @@ class Promises:
             ):
                 return
             self.break_(Promise.NO_BUG, f"{machine.lane} refused a director of ours: {fields}")
+
+    def _move_timed_out(self, machine: Machine, fields: str) -> None:
+        """A move that everybody could answer must not take thirty seconds."""
+        detail = f"{machine.lane}: a move timed out: {fields}"
+        window = self.window(limits.MOVE_TIMEOUT_S) or self._world.trouble()
+        if window:
+            self.excuse(Promise.MOVES, window, detail)
+        elif not self.classic_window(Promise.MOVES, "kill report lost", detail):
+            self.break_(Promise.MOVES, detail)
 
     def margin_s(self) -> float:
         """How far two clocks may be apart before they disagree on who has expired."""

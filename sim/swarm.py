@@ -293,6 +293,28 @@ def _move_user(plan: Plan, stream: Stream, at: float) -> Action:
     )
 
 
+def _contradict(plan: Plan, stream: Stream, at: float) -> Action | None:
+    pair = _pair(plan, stream)
+    if pair is None:
+        return None
+    user = stream.integer(1, plan.users)
+    hosts = [h for h in range(1, plan.hosts + 1) if (h % plan.tags == 0) == (user % plan.tags == 0)]
+    if len(hosts) < 2:
+        return None
+    kind = stream.choice(("move", "weight", "updown"))
+    host, other_host = stream.sample(hosts, 2)
+    return actions.Contradict(
+        at=at,
+        director=pair[0],
+        other=pair[1],
+        kind=kind,
+        user=user,
+        host=_host(plan, stream) if kind == "updown" else host,
+        other_host=other_host,
+        apart_s=stream.choice((0.0, 0.001, 0.02, 0.5)),
+    )
+
+
 def _kick_user(plan: Plan, stream: Stream, at: float) -> Action:
     return actions.KickUser(
         at=at, director=_director(plan, stream), user=stream.integer(1, plan.users)
@@ -340,6 +362,7 @@ DRAWERS: dict[str, Drawer] = {
     "forget-users": _forget_users,
     "move-users": _move_users,
     "move-user": _move_user,
+    "contradict": _contradict,
     "kick-user": _kick_user,
     "remove-director": _remove_director,
     "burst": _burst,

@@ -1,0 +1,242 @@
+"""`python -m sim`: run, soak, replay, shrink, explain, cluster.
+
+What a verb needs is imported when it runs, so that `--help` is quick. Exit statuses: 0 all promises
+kept, 1 one was broken (the last line is the command that shows it again), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from sim.run import Outcome
+    from sim.soak import Drawn
+
+BROKEN = 1
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def sim() -> None:
+    """Play rings of the real node code through faults, in virtual time, and check its promises."""
+
+
+def _drawing(function: click.decorators.FC) -> click.decorators.FC:
+    for option in reversed(
+        (
+            click.option("--directors", type=click.IntRange(1, 250), help="Default: drawn."),
+            click.option("--users", type=click.IntRange(1), help="Default: drawn."),
+            click.option("--hours", type=float, help="Virtual hours of faults. Default: drawn."),
+            click.option("--faults", help="Kinds with commas between them, or none or all."),
+            click.option("--codec", type=click.Choice(["native", "classic", "mixed"])),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _drawn(
+    directors: int | None,
+    users: int | None,
+    hours: float | None,
+    faults: str | None,
+    codec: str | None,
+) -> Drawn:
+    from sim.actions import ACTIONS
+    from sim.soak import Drawn
+
+    kinds: tuple[str, ...] | None = None
+    if faults is not None:
+        kinds = tuple(ACTIONS) if faults == "all" else tuple(filter(None, faults.split(",")))
+        kinds = () if faults == "none" else kinds
+        unknown = set(kinds) - set(ACTIONS)
+        if unknown:
+            raise click.UsageError(f"no such fault: {', '.join(sorted(unknown))}")
+    return Drawn(directors=directors, users=users, hours=hours, faults=kinds, codec=codec)
+
+
+@sim.command()
+@click.option("--seed", type=int, default=1, show_default=True)
+@_drawing
+@click.option("--trace", is_flag=True, help="Print every event.")
+@click.option("--no-tap", is_flag=True, help="Do not read along on the wire: twice as fast.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the plan to this file.")
+def run(
+    seed: int,
+    directors: int | None,
+    users: int | None,
+    hours: float | None,
+    faults: str | None,
+    codec: str | None,
+    trace: bool,
+    no_tap: bool,
+    save: Path | None,
+) -> None:
+    """Play the run of one seed."""
+    import attrs
+
+    from sim.plan import format_plan
+    from sim.run import run as run_plan
+    from sim.swarm import draw_plan
+
+    drawn = _drawn(directors, users, hours, faults, codec)
+    plan = draw_plan(
+        seed, directors=directors, users=users, hours=hours, faults=drawn.faults, codec=codec
+    )
+    if no_tap:
+        plan = attrs.evolve(plan, is_tapped=False)
+    if save is not None:
+        save.write_text(format_plan(plan))
+    _show(run_plan(plan, is_trace_kept=trace), is_traced=trace, replay=_command(seed, drawn))
+
+
+def _command(seed: int, drawn: Drawn) -> str:
+    words = [f"python -m sim run --seed {seed}"]
+    if drawn.faults is not None:
+        words.append(f"--faults {','.join(drawn.faults) or 'none'}")
+    for name in ("directors", "users", "hours", "codec"):
+        value = getattr(drawn, name)
+        if value is not None:
+            words.append(f"--{name} {value}")
+    return " ".join(words)
+
+
+def _show(outcome: Outcome, *, is_traced: bool, replay: str) -> None:
+    from rich.console import Console
+
+    from sim.report import Summary
+
+    if is_traced:
+        click.echo("\n".join(outcome.lines))
+    summary = Summary()
+    summary.add(outcome)
+    summary.print(Console(soft_wrap=False))
+    click.echo(f"trace {outcome.digest}")
+    if outcome.violation is not None:
+        _fail(outcome, replay)
+    click.echo("all promises kept")
+
+
+def _fail(outcome: Outcome, replay: str) -> None:
+    click.echo(f"\n{outcome.violation}")
+    click.echo(replay)
+    sys.exit(BROKEN)
+
+
+@sim.command()
+@click.option("--minutes", type=float, default=10.0, show_default=True)
+@click.option("--virtual-hours", type=float, default=0.0, help="End after so many; 0: never.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="The first one.")
+@_drawing
+def soak(
+    minutes: float,
+    virtual_hours: float,
+    jobs: int,
+    seed: int,
+    directors: int | None,
+    users: int | None,
+    hours: float | None,
+    faults: str | None,
+    codec: str | None,
+) -> None:
+    """Play seed after seed until time is up or a promise is broken."""
+    from rich.console import Console
+
+    from sim.report import Summary
+    from sim.soak import soak as soak_seeds
+
+    def progress(summary: Summary, seed: int) -> None:
+        if summary.runs % 50 == 0:
+            click.echo(
+                f"{summary.runs} runs, {summary.virtual_s / 3600:.1f} virtual hours,"
+                f" {summary.logins} logins, seed {seed}"
+            )
+
+    drawn = _drawn(directors, users, hours, faults, codec)
+    summary, broken = soak_seeds(
+        seed,
+        minutes=minutes,
+        virtual_hours=virtual_hours,
+        jobs=jobs,
+        drawn=drawn,
+        progress=progress,
+    )
+    summary.print(Console())
+    if broken is not None:
+        _fail(broken, _command(broken.plan.seed, drawn))
+    click.echo("all promises kept")
+
+
+_FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@sim.command()
+@_FILE
+@click.option("--trace", is_flag=True, help="Print every event.")
+def replay(file: Path, trace: bool) -> None:
+    """Play a scenario file and compare with what it expects."""
+    from sim.expect import unmet
+    from sim.plan import read_plan
+    from sim.run import run as run_plan
+
+    plan, _, expected = read_plan(file)
+    outcome = run_plan(plan, is_trace_kept=trace)
+    if not expected:
+        _show(outcome, is_traced=trace, replay=f"python -m sim replay {file}")
+        return
+    if trace:
+        click.echo("\n".join(outcome.lines))
+    problems = unmet(expected, outcome)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        sys.exit(BROKEN)
+    click.echo("as expected")
+
+
+@sim.command()
+@_FILE
+@click.option("--output", type=click.Path(path_type=Path), help="Default: over the file.")
+def shrink(file: Path, output: Path | None) -> None:
+    """Make a failing scenario as small as possible."""
+    from sim.plan import format_plan, read_plan
+    from sim.run import run as run_plan
+    from sim.shrink import Shrinker
+
+    plan, comment, _ = read_plan(file)
+    violation = run_plan(plan).violation
+    if violation is None:
+        raise click.UsageError(f"{file} keeps all promises, there is nothing to shrink")
+    click.echo(str(violation))
+    shrinker = Shrinker(violation.promise, click.echo)
+    smaller = shrinker.shrink(plan)
+    text = format_plan(smaller, comment=comment, expected="kept")
+    (output or file).write_text(text)
+    click.echo(f"{len(smaller.actions)} of {len(plan.actions)} actions left")
+
+
+@sim.command()
+@_FILE
+@click.option("--html", type=click.Path(path_type=Path), help="Write a picture to this file.")
+@click.option("--seconds", type=float, default=20.0, show_default=True, help="Before the end.")
+def explain(file: Path, html: Path | None, seconds: float) -> None:
+    """Tell what led to a broken promise."""
+    from sim.explain import picture, timeline
+    from sim.plan import read_plan
+    from sim.run import run as run_plan
+
+    plan, _, _ = read_plan(file)
+    outcome = run_plan(plan, is_trace_kept=True)
+    if html is not None:
+        html.write_text(picture(outcome, seconds))
+        click.echo(f"{html} written")
+        return
+    click.echo(timeline(outcome, seconds))
+
+
+def main() -> None:
+    sim(prog_name="python -m sim")
