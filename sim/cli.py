@@ -19,7 +19,21 @@ if TYPE_CHECKING:
 BROKEN = 1
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Verbs(click.Group):
+    """`cluster` is a package of its own, imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "cluster"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "cluster":
+            return super().get_command(ctx, cmd_name)
+        from sim.cluster.command import cluster
+
+        return cluster
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 def sim() -> None:
     """Play rings of the real node code through faults, in virtual time, and check its promises."""
 
