@@ -421,3 +421,15 @@ def test_many_users_are_cut_into_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = dict.fromkeys((5, 6, 7), WALL << 16 | 1)
 
     assert [users(5, 6), users(7)] == list(columns(packed, one_host().by_number))
+
+
+def test_only_gossiped_users_may_wait_a_little_to_be_many() -> None:
+    link = named_link(is_incoming=False)
+    link.gossip(b"", 77, WALL << 16 | 1)
+    assert not link.has_urgent_output
+    link.send(UserKilled(5))
+    assert link.has_urgent_output
+    take(link)
+    link.start_export(iter([users(1, is_handshake=True)]))
+
+    assert link.has_urgent_output
