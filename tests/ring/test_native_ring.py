@@ -108,6 +108,7 @@ def test_login_is_known_everywhere_and_answered_alike() -> None:
         assert placed == {user_hash: net.login(number, user_hash) for user_hash in placed}
 
 
+@pytest.mark.slow
 def test_joining_node_receives_the_users_in_many_steps() -> None:
     """20,000 users take about 160 kB, of which at most 128 kB wait at a time."""
     net = Net(2)
