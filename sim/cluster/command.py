@@ -33,9 +33,16 @@ EXIT_BROKEN = 1
 @click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True)
 @click.option("--users", type=click.IntRange(1, 100_000), default=300, show_default=True)
 @click.option("--seed", type=int, help="By default another one each time.")
+@click.option("--host-flush", is_flag=True, help="Let administrators use HOST-FLUSH too.")
 @click.option("--keep", is_flag=True, help="Keep the directory with configurations and logs.")
 def cluster(
-    directors: int, dovecot: int, seconds: float, users: int, seed: int | None, keep: bool
+    directors: int,
+    dovecot: int,
+    seconds: float,
+    users: int,
+    seed: int | None,
+    host_flush: bool,
+    keep: bool,
 ) -> None:
     """Run a ring of real daemons through bad links, kills and hangs, and check what it promises.
 
@@ -53,6 +60,7 @@ def cluster(
         duration_s=seconds,
         seed=seed,
         users_count=users,
+        has_flushes=host_flush,
     )
     # Not below TMPDIR, which may be long: the path of a unix socket may not.
     directory = Path(tempfile.mkdtemp(prefix="cluster-", dir="/tmp"))

@@ -55,6 +55,8 @@ class Options:
     duration_s: float
     seed: int
     users_count: int
+    has_flushes: bool = False
+    """See `Administrators`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -107,7 +109,11 @@ class _Cluster:
         ]
         self._users = all_users(options.users_count)
         self._administrators = Administrators(
-            nodes=self._nodes, hosts=hosts, users=self._users, ledger=self._ledger
+            nodes=self._nodes,
+            hosts=hosts,
+            users=self._users,
+            ledger=self._ledger,
+            has_flushes=options.has_flushes,
         )
         self._faults = Faults(self._nodes, self._network, Counter())
 
