@@ -11,7 +11,10 @@ from pathlib import Path
 import click
 
 from sim.bench import lookups
+from sim.bench.administration import Administration, CleanStop, Refusal
+from sim.bench.formation import Formation
 from sim.bench.gossip import Gossip
+from sim.bench.hung import Hung
 from sim.bench.latency import Latency
 from sim.bench.million import Million
 from sim.bench.nodes import has_dovecot
@@ -21,10 +24,13 @@ from sim.bench.runner import ROUNDS_COUNT, Bench, run
 from sim.bench.tools import Tools
 
 QUICK = ("login", "ring", "latency", "gossip")
-ALL = ("login", "ring", "userdb", "latency", "gossip", "million")
+ALL = (
+    *("login", "ring", "userdb", "latency", "gossip"),
+    *("administration", "refusal", "stop", "formation", "hung", "million"),
+)
 
 
-def make_bench(name: str, *, is_quick: bool) -> Bench:
+def make_bench(name: str, rounds_count: int, *, is_quick: bool) -> Bench:
     match name:
         case "login":
             return lookups.login_alone(is_quick=is_quick)
@@ -36,6 +42,16 @@ def make_bench(name: str, *, is_quick: bool) -> Bench:
             return Latency()
         case "gossip":
             return Gossip()
+        case "administration":
+            return Administration()
+        case "stop":
+            return CleanStop(20_000 if is_quick else 100_000)
+        case "refusal":
+            return Refusal()
+        case "formation":
+            return Formation(rounds_count)
+        case "hung":
+            return Hung(rounds_count)
         case "million":
             return Million(100_000 if is_quick else 1_000_000)
     raise click.UsageError(f"got the bench {name!r}, expected one of {', '.join(ALL)}")
@@ -65,14 +81,16 @@ def main(
 ) -> None:
     """Measure this director and Dovecot 2.3's side by side.
 
-    BENCH is one or more of login, ring, userdb, latency, gossip, million; default: all.
+    BENCH is one or more of login, ring, userdb, latency, gossip, administration, refusal, stop,
+    formation, hung, million; default: all.
     """
     kinds = [Kind.OURS, Kind.REAL]
     if is_alone or not has_dovecot():
         print("only ours: the real director needs Dovecot 2.3 and root", file=sys.stderr)
         kinds = [Kind.OURS]
     benches = [
-        make_bench(name, is_quick=is_quick) for name in names or (QUICK if is_quick else ALL)
+        make_bench(name, rounds_count, is_quick=is_quick)
+        for name in names or (QUICK if is_quick else ALL)
     ]
     started_at = time.monotonic()
 

@@ -17,10 +17,9 @@ import time
 from sim.bench.processes import wait_until
 from sim.bench.results import Bound, Kind, Metric, Target
 from sim.bench.rings import FILL_TIMEOUT_S, WHOLE_TIMEOUT_S, Ring, Site
-from sim.bench.stalls import Logins, stall_metrics, stall_numbers
+from sim.bench.stalls import STALL_MS_MAX, Logins, stall_metrics, stall_numbers
 
 AT_MOST_REAL = Target(Bound.RATIO_AT_MOST, 1.0)
-STALL_MS_MAX = 50.0
 QUIET_S = 1.0
 """Logins before an event and after the ring is whole again."""
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 import enum
 import os
 import signal
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -95,10 +97,12 @@ class Node:
             file = self.directory / "director.conf"
             file.write_text(f"base_dir = {self.run}/ours\n{self.director_settings()}")
             (self.run / "ours" / "login").mkdir(parents=True, exist_ok=True)
+            if self.settings.has_dovecot_auth and not (self.run / "ours" / "ipc").is_symlink():
+                (self.run / "ours" / "ipc").symlink_to("../ipc")  # for kicks
             self._director = Program(
                 [sys.executable, "-m", "director", "serve", "-c", file],
                 log=self.directory / "director.log",
-                environment={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+                environment={**os.environ, "PYTHONPATH": str(CHECKOUT), **self._preload()},
             )
 
     def wait_answering(self) -> None:
@@ -128,6 +132,31 @@ class Node:
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    # --- the relay and the gate in front of it (dial.c) -------------------------------------------
+
+    @property
+    def is_at_gate(self) -> bool:
+        """Return whether our director has come so far that it wants to dial a neighbour."""
+        assert self._director is not None
+        return self._gate.with_name(f"gate.{self._director.pid}").exists()
+
+    def open_gate(self) -> None:
+        self._gate.touch()
+
+    @property
+    def _gate(self) -> Path:
+        return self.directory / "gate"
+
+    def _preload(self) -> dict[str, str]:
+        if not self.settings.is_relayed:
+            return {}
+        return {
+            "LD_PRELOAD": str(self._tools.dial),
+            "BENCH_PORT": str(RING_PORT),
+            "BENCH_RELAY_PORT": str(TEST_PORT),
+            "BENCH_GATE": str(self._gate),
+        }
 
     # --- questions ----------------------------------------------------------------------------
 
@@ -159,8 +188,8 @@ class Node:
     def userdb_socket(self) -> Path:
         return self.sockets / "director-userdb"
 
-    def admin(self) -> Admin:
-        return Admin(self.sockets / "director-admin")
+    def admin(self, timeout_s: float = 60.0) -> Admin:
+        return Admin(self.sockets / "director-admin", timeout_s)
 
     # --- auth ---------------------------------------------------------------------------------
 
@@ -171,9 +200,30 @@ class Node:
     def use_auth(self, auth: Auth) -> None:
         """Let new connections reach this auth service."""
         for name in ("login", "userdb"):
-            fresh = self.run / f"fresh-{name}"
-            fresh.symlink_to(f"{auth.value}-auth-{name}")
-            fresh.replace(self.run / f"auth-{name}")
+            self._link_auth(name, f"{auth.value}-auth-{name}")
+
+    @contextmanager
+    def refused_auth(self) -> Iterator[None]:
+        """Refuse new connections to the auth service meanwhile: its socket does not listen."""
+        refusing = self.run / "refusing-auth-login"
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.bind(str(refusing))
+            refusing.chmod(0o666)
+            self._link_auth("login", refusing.name)
+            yield
+        self.use_auth(Auth.STAND_IN)
+
+    @contextmanager
+    def login_client(self) -> Iterator[None]:
+        """Be connected like a login process that has nothing to ask."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.login_socket))
+            yield
+
+    def _link_auth(self, name: str, target: str) -> None:
+        fresh = self.run / f"fresh-{name}"
+        fresh.symlink_to(target)
+        fresh.replace(self.run / f"auth-{name}")
 
     def _start_auth(self) -> None:
         self._stand_in = Program(

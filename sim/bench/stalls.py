@@ -14,6 +14,9 @@ from sim.bench.results import Bound, Metric, Target
 from sim.bench.rings import Ring
 from sim.bench.tools import Load, Outcome
 
+STALL_MS_MAX = 50.0
+"""The worst a login may take while a native ring changes."""
+
 KNOWN_RATE = 200
 NEW_RATE = 50
 SECONDS_MAX = 200

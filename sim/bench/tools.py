@@ -32,8 +32,16 @@ class Tools:
         for source in SOURCES.glob("*.c"):
             program = directory / source.stem
             if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-                subprocess.run([*COMPILER, "-o", str(program), str(source)], check=True)
+                shared = ("-shared", "-fPIC") if source.stem == "dial" else ()
+                subprocess.run(
+                    [*COMPILER, *shared, "-o", str(program), str(source), "-ldl"], check=True
+                )
         return cls(directory)
+
+    @property
+    def dial(self) -> Path:
+        """A library to be preloaded."""
+        return self.directory / "dial"
 
     @property
     def auth(self) -> Path:
