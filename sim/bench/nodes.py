@@ -197,6 +197,10 @@ class Node:
     def auth_login_socket(self) -> Path:
         return self.run / "auth-login"
 
+    @property
+    def stand_in_socket(self) -> Path:
+        return self.run / "stand-in-auth-login"
+
     def use_auth(self, auth: Auth) -> None:
         """Let new connections reach this auth service."""
         for name in ("login", "userdb"):
@@ -229,7 +233,7 @@ class Node:
         self._stand_in = Program(
             [
                 self._tools.auth,
-                self.run / "stand-in-auth-login",
+                self.stand_in_socket,
                 self.run / "stand-in-auth-userdb",
             ],
             log=self.directory / "auth.log",

@@ -198,6 +198,10 @@ class Ring:
         """Start a load on one node; see load.c for the options."""
         return Load(self._tools, [self.nodes[number].login_socket], *options)
 
+    def load_auth(self, *options: str | int) -> Load:
+        """Start a load on the stand-in auth of the first node, with no director between."""
+        return Load(self._tools, [self.nodes[0].stand_in_socket], *options)
+
     # --- what a measurement cost --------------------------------------------------------------
 
     def cpu_s(self) -> list[float]:
