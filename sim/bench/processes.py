@@ -71,7 +71,6 @@ class Program:
 
     def stop(self) -> None:
         """End it politely, by force if that takes too long, and all it has started."""
-        members = session_members(self.pid)
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         try:
@@ -79,13 +78,18 @@ class Program:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        kill_all(members)
+        self._end_members()
 
     def kill(self) -> None:
         """End it and all it has started with SIGKILL, first the one that restarts others."""
         self.signal(signal.SIGKILL)
         self._process.wait()
-        kill_all(session_members(self.pid))
+        self._end_members()
+
+    def _end_members(self) -> None:
+        while members := session_members(self.pid):
+            kill_all(members)
+            time.sleep(POLL_S)
 
 
 def session_members(session: int) -> list[int]:
