@@ -276,7 +276,11 @@ class Moves:
         self._end(self._moves[tag, user_hash])
 
     def move_due(self, tag: bytes, user_hash: int) -> None:
-        """Somebody did not answer in time; the user keeps its new host."""
+        """Somebody did not answer in time; the user keeps its new host.
+
+        What was heard of another host meanwhile was passed over (row g of users-and-hosts.md
+        section 8), and nobody repeats it: so we say anew what we have, and a difference is settled.
+        """
         move = self._moves[tag, user_hash]
         self._state.note("move_timed_out", user_hash=user_hash, tag=tag, stage=move.stage.value)
         if move.flush_id is not None:
@@ -285,6 +289,11 @@ class Moves:
         if move.kick_id is not None:
             self._by_kick.pop(move.kick_id)
         self._end(move)
+        packed = self.live_entry(move.pool, user_hash)
+        if packed != ABSENT:
+            number, wall = packed & 0xFFFF, self._state.wall
+            move.pool.table.store(user_hash, number, wall)
+            self._gossip.flood_user(move.pool, user_hash, wall << 16 | number, exclude=None)
 
     def _end(self, move: Move) -> None:
         key = move.pool.tag, move.user_hash

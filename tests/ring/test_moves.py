@@ -130,6 +130,23 @@ def test_move_without_an_all_clear_is_given_up_after_thirty_seconds() -> None:
     assert HOSTS[1] == current(rig)
 
 
+def test_move_that_timed_out_says_where_its_user_is_now() -> None:
+    """Another host was heard of meanwhile and passed over; nobody else would repeat it."""
+    rig = Rig()
+    left, right = rig.ring()
+    left.say(f"USER\t{USER}\t{HOSTS[0]}\tNOW")
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    left.say(f"USER\t{USER}\t{HOSTS[2]}\tNOW")
+    for _ in range(29):
+        rig.pass_time(1)
+        left.say("PONG", "PING")
+        right.say("PONG", "PING")
+    right.heard()
+    rig.pass_time(1.1)
+
+    assert [f"USER\t{USER}\t{HOSTS[1]}\tNOW"] == right.heard()
+
+
 def test_kick_slot_of_a_timed_out_move_is_given_back() -> None:
     rig = alone()
     rig.kicks_answered = False

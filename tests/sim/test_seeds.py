@@ -1,0 +1,74 @@
+"""Two hundred seeds of the simulator, as many as every `make test` plays.
+
+A failing seed is printed with the command that plays it again; it becomes a scenario before it is
+fixed (STYLE section 9).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sim.run import Outcome, run
+from sim.soak import Drawn, run_seed
+from sim.swarm import draw_plan
+
+SEEDS = range(200)
+
+KNOWN_BROKEN = {
+    # Two directors move one user at a time, and the report of one kill is taken for the other's.
+    112: "moves broken",
+    # A DIRECTOR line resets what was seen of a director: its last kick is passed on twice.
+    119: "quiet broken",
+}
+"""Seeds whose fault is understood and not yet mended; each must still break, or leave this list."""
+
+
+@pytest.mark.slow
+def test_no_seed_breaks_a_promise() -> None:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        outcomes = list(pool.map(run_seed, SEEDS, [Drawn()] * len(SEEDS), chunksize=5))
+    broken = {
+        outcome.plan.seed: str(outcome.violation)
+        for outcome in outcomes
+        if outcome.violation is not None
+    }
+    new = [
+        f"{violation}: python -m sim run --seed {seed}"
+        for seed, violation in broken.items()
+        if not violation.startswith(KNOWN_BROKEN.get(seed, "not known"))
+    ]
+
+    assert new == []
+    assert KNOWN_BROKEN.keys() == broken.keys()
+    assert_plays_something(outcomes)
+
+
+def assert_plays_something(outcomes: list[Outcome]) -> None:
+    """The draw reaches every wire and many faults; a swarm that does nothing breaks nothing."""
+    assert {"native", "classic", "mixed"} == {outcome.plan.codec for outcome in outcomes}
+    assert sum(outcome.logins for outcome in outcomes) > 5_000
+    assert len({fault for outcome in outcomes for fault in outcome.faults}) > 15
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
+    digests = set()
+    for hash_seed in ("0", "1", "4242"):
+        done = subprocess.run(
+            [sys.executable, "-m", "sim", "run", "--seed", "7"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        digests.add(next(x for x in done.stdout.splitlines() if x.startswith("trace ")))
+
+    assert len(digests) == 1
+    assert digests == {f"trace {run(draw_plan(7)).digest}"}
