@@ -144,9 +144,12 @@ class UserWeak:
 
 @attrs.frozen(kw_only=True)
 class UserMove:
+    """A user goes to another host; `after` is the stamp of a move under way that it replaces."""
+
     stamp: Stamp
     user_hash: int
     ip: IpAddress
+    after: Stamp | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -175,15 +178,22 @@ class UserKickHash:
 
 @attrs.frozen
 class UserKilled:
-    """My sessions of this user are gone (and those of everybody left of me)."""
+    """My sessions of this user are gone (and those of everybody left of me).
+
+    `move` is the stamp of the `UserMove` this belongs to, None if the peer does not say (classic).
+    """
 
     user_hash: int
+    move: Stamp | None = None
 
 
 @attrs.frozen(kw_only=True)
 class UserKilledEverywhere:
+    """Nobody has a session of this user any more; `move` as in `UserKilled`."""
+
     stamp: Stamp
     user_hash: int
+    move: Stamp | None = None
 
 
 @attrs.frozen(kw_only=True)

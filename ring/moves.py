@@ -7,6 +7,11 @@ The kill state machine of users-and-hosts.md section 11, one per (tag, user hash
     finish: FLUSHING (initiator with a flush program and an old host) -> DELAY -> done, or DELAY
 
 Unlike the original a move that times out gives its kick slot back.
+
+Two directors may move one user at the same time. The original lets the second host stand in each
+table, whichever that is, and takes any report of a kill for its own. In a native ring one of the
+two moves wins on every node, by the same rule, and reports name the move they belong to (DESIGN.md
+decision 17).
 """
 
 from __future__ import annotations
@@ -28,10 +33,13 @@ from ring.effects import (
 from ring.gossip import Gossip
 from ring.hosts import MailHost
 from ring.link import Link
-from ring.messages import UserKilled, UserKilledEverywhere
+from ring.messages import Stamp, UserKilled, UserKilledEverywhere
 from ring.messages import UserMove as UserMoveMessage
 from ring.state import Pool, State
 from ring.users import ABSENT, is_expired
+
+ENDED_REMEMBERED_S = 10.0
+"""How much later than here a move may end elsewhere."""
 
 
 class Stage(enum.Enum):
@@ -60,7 +68,11 @@ class Move:
     user_hash: int
     old: OldHost | None
     is_ours: bool
-    is_local: bool
+    target: MailHost | None
+    stamp: Stamp | None
+    after: Stamp | None = None
+    has_kicked: bool = False
+    is_released: bool = False
     stage: Stage = Stage.KILLING
     kick_id: int | None = None
     flush_id: int | None = None
@@ -74,6 +86,7 @@ class Moves:
         self._by_kick: dict[int, Move] = {}
         self._by_flush: dict[int, Move] = {}
         self._flush_ids = itertools.count(1)
+        self._ended: dict[tuple[bytes, int], tuple[Stamp, float]] = {}  # oldest first
 
     # --- questions --------------------------------------------------------------------------------
 
@@ -111,11 +124,23 @@ class Moves:
         return Answer.OK
 
     def begin(self, pool: Pool, user_hash: int, host: MailHost) -> None:
-        """Move a user, of our own accord."""
-        message = UserMoveMessage(stamp=self._gossip.own_stamp(), user_hash=user_hash, ip=host.ip)
-        old = self._reassign(pool, user_hash, host)
-        self._gossip.flood(message, exclude=None)
-        self.kill(pool, user_hash, old, host, is_ours=True)
+        """Move a user, of our own accord, even if it is on its way elsewhere."""
+        stamp = self._gossip.own_stamp()
+        overlapped = self._overlapped(pool, user_hash)
+        after = overlapped.stamp if overlapped is not None else self._last_stamp(pool, user_hash)
+        message = UserMoveMessage(stamp=stamp, user_hash=user_hash, ip=host.ip, after=after)
+        if overlapped is None:
+            old = self._reassign(pool, user_hash, host)
+            self._gossip.flood(message, exclude=None)
+            self.kill(pool, user_hash, old, host, is_ours=True, stamp=stamp)
+        else:
+            self._gossip.flood(message, exclude=None)
+            self._replace(overlapped, host, stamp, is_ours=True, after=after)
+
+    def _last_stamp(self, pool: Pool, user_hash: int) -> Stamp | None:
+        """Return the stamp of the user's last move; others may not have ended it yet."""
+        stamp, _ = self._ended.get((pool.tag, user_hash), (None, 0.0))
+        return stamp
 
     def move_received(self, link: Link, message: UserMoveMessage) -> None:
         stamp = self._gossip.accept(message.stamp)
@@ -123,9 +148,47 @@ class Moves:
         if stamp is None or host is None:
             return
         pool = self._state.pool(host.tag)
-        old = self._reassign(pool, message.user_hash, host)
+        user_hash = message.user_hash
+        overlapped = self._overlapped(pool, user_hash)
+        old = self._reassign(pool, user_hash, host) if overlapped is None else None
         self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
-        self.kill(pool, message.user_hash, old, host, is_ours=False)
+        if overlapped is None:
+            self.kill(pool, user_hash, old, host, is_ours=False, stamp=stamp)
+        elif _wins(host, message, overlapped):
+            self._replace(overlapped, host, stamp, is_ours=False, after=message.after)
+
+    def _overlapped(self, pool: Pool, user_hash: int) -> Move | None:
+        """Return a move under way that another one of the same user has to be weighed against."""
+        move = self._moves.get((pool.tag, user_hash))
+        if move is None or move.target is None or not self._state.is_native_ring:
+            return None
+        return move
+
+    def _replace(
+        self, move: Move, host: MailHost, stamp: Stamp, *, is_ours: bool, after: Stamp | None
+    ) -> None:
+        """Another move of the user wins: what was reported for this one counts no more."""
+        state = self._state
+        assert move.target is not None
+        state.note(
+            "move_replaced", user_hash=move.user_hash, host=host.ip, instead_of=move.target.ip
+        )
+        self._reassign(move.pool, move.user_hash, host)
+        move.target = host
+        move.stamp = stamp
+        move.after = after
+        move.is_released = False
+        move.is_ours = is_ours
+        if move.flush_id is not None:
+            self._by_flush.pop(move.flush_id)
+            state.effects.append(AbortFlushProgram(move.flush_id))
+            move.flush_id = None
+        state.timers.cancel(("delay", move.pool.tag, move.user_hash))
+        until = state.now + limits.MOVE_TIMEOUT_S
+        state.timers.set(("move", move.pool.tag, move.user_hash), until)
+        move.stage = Stage.KILLING
+        if move.kick_id is None:
+            self._close_sessions(move)
 
     def live_entry(self, pool: Pool, user_hash: int) -> int:
         packed = pool.table.find(user_hash)
@@ -153,6 +216,7 @@ class Moves:
         host: MailHost | None,
         *,
         is_ours: bool,
+        stamp: Stamp | None = None,
     ) -> None:
         """Close the user's sessions here and wait until everybody has.
 
@@ -163,17 +227,26 @@ class Moves:
         if key in self._moves:
             return
         move = self._moves[key] = Move(
-            pool=pool, user_hash=user_hash, old=old, is_ours=is_ours, is_local=host is None
+            pool=pool, user_hash=user_hash, old=old, is_ours=is_ours, target=host, stamp=stamp
         )
         pool.mark_moving(user_hash)
         state.timers.set(("move", *key), state.now + limits.MOVE_TIMEOUT_S)
-        if old is not None and (host is None or old.ip != host.ip):
-            move.kick_id = next(state.kick_ids)
-            self._by_kick[move.kick_id] = move
-            kick = KickHash(user_hash=user_hash, except_ip=None)
-            state.effects.append(Kick(kick_id=move.kick_id, what=kick))
-        else:
+        self._close_sessions(move)
+
+    def _close_sessions(self, move: Move) -> None:
+        """Kick, unless that was done, or the user is on that host already or nowhere."""
+        state = self._state
+        is_elsewhere = move.target is None or (
+            move.old is not None and move.old.ip != move.target.ip
+        )
+        if move.old is None or move.has_kicked or not is_elsewhere:
             self._local_done(move)
+            return
+        move.has_kicked = True
+        move.kick_id = next(state.kick_ids)
+        self._by_kick[move.kick_id] = move
+        kick = KickHash(user_hash=move.user_hash, except_ip=None)
+        state.effects.append(Kick(kick_id=move.kick_id, what=kick))
 
     # --- the stages -------------------------------------------------------------------------------
 
@@ -187,7 +260,7 @@ class Moves:
             self._local_done(move)
 
     def _local_done(self, move: Move) -> None:
-        if self._state.right is None or move.is_local:
+        if self._state.right is None or move.target is None or move.is_released:
             self._finish(move)
         elif move.is_ours or move.stage is Stage.NOTIFY_RECEIVED:
             self._tell_right(move)
@@ -200,13 +273,13 @@ class Moves:
             self._finish(move)
             return
         move.stage = Stage.WAIT_EVERYONE
-        right.send(UserKilled(move.user_hash))
+        right.send(UserKilled(move.user_hash, move.stamp))
 
     def killed_received(self, message: UserKilled) -> None:
         """Everybody left of us, up to the move's initiator, has closed the user's sessions."""
         for pool in list(self._state.pools.values()):
             move = self._moves.get((pool.tag, message.user_hash))
-            if move is None:
+            if move is None or not _is_of(message.move, move):
                 continue
             if move.stage is Stage.KILLING:
                 move.stage = Stage.NOTIFY_RECEIVED
@@ -215,7 +288,9 @@ class Moves:
             elif move.stage is not Stage.NOTIFY_RECEIVED:
                 self._gossip.flood(
                     UserKilledEverywhere(
-                        stamp=self._gossip.own_stamp(), user_hash=message.user_hash
+                        stamp=self._gossip.own_stamp(),
+                        user_hash=message.user_hash,
+                        move=move.stamp,
                     ),
                     exclude=None,
                 )
@@ -228,9 +303,16 @@ class Moves:
             return
         for pool in list(self._state.pools.values()):
             move = self._moves.get((pool.tag, message.user_hash))
-            if move is not None and move.stage is Stage.WAIT_EVERYONE:
+            if move is None or not _is_of(message.move, move):
+                continue
+            is_named = message.move is not None and message.move == move.stamp
+            if move.stage is Stage.WAIT_EVERYONE or (is_named and move.stage is Stage.WAIT_NOTIFY):
                 self._finish(move)
-                self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
+            elif is_named and move.stage in (Stage.KILLING, Stage.NOTIFY_RECEIVED):
+                move.is_released = True  # a ring that is only just taking us in did not wait for us
+            else:
+                continue
+            self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
 
     def _finish(self, move: Move) -> None:
         """The user has no session anywhere: run the flush program, or let time pass."""
@@ -298,7 +380,45 @@ class Moves:
     def _end(self, move: Move) -> None:
         key = move.pool.tag, move.user_hash
         del self._moves[key]
+        self._remember(key, move.stamp)
         move.pool.clear_moving(move.user_hash)
         self._state.timers.cancel(("move", *key))
         self._state.timers.cancel(("delay", *key))
         self._state.settled_users.append(key)
+
+    def _remember(self, key: tuple[bytes, int], stamp: Stamp | None) -> None:
+        """Keep the stamp of a move that has ended for as long as others may still delay."""
+        now = self._state.now
+        self._ended.pop(key, None)
+        if stamp is not None:
+            self._ended[key] = stamp, now
+        while self._ended:
+            oldest, (_, ended_at) = next(iter(self._ended.items()))
+            if ended_at + ENDED_REMEMBERED_S > now:
+                return
+            del self._ended[oldest]
+
+
+def _wins(host: MailHost, message: UserMoveMessage, move: Move) -> bool:
+    """Tell whether a move to `host` wins against another of the same user, as everybody decides.
+
+    The one whose author knew of the other; else a usable host before one that is not, then the
+    lower address, as in conflicts.
+    """
+    assert move.target is not None
+    assert move.stamp is not None
+    if message.after == move.stamp:
+        return True
+    if move.after == message.stamp:
+        return False
+    return _rank(host, message.stamp) < _rank(move.target, move.stamp)
+
+
+def _rank(host: MailHost, stamp: Stamp) -> tuple[object, ...]:
+    is_useless = host.is_down or not host.weight
+    return is_useless, host.ip.version, host.ip.packed, stamp.origin.key
+
+
+def _is_of(stamp: Stamp | None, move: Move) -> bool:
+    """Tell whether a report belongs to this move; classic ones do not say, and count."""
+    return stamp is None or move.stamp is None or stamp == move.stamp

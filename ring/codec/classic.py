@@ -251,7 +251,7 @@ def _encode_line(message: Message, minor: int, ring_minor: int) -> bytes:
                 tabs.escape(field),
                 tabs.escape(value),
             )
-        case UserKilled(user_hash):
+        case UserKilled(user_hash=user_hash):
             return b"USER-KILLED\t%d\n" % _hash(user_hash)
         case UserKilledEverywhere(stamp=stamp, user_hash=user_hash):
             return b"USER-KILLED-EVERYWHERE\t%s\t%d\n" % (_stamp(stamp), _hash(user_hash))
