@@ -21,8 +21,6 @@ from sim.swarm import draw_plan
 SEEDS = range(200)
 
 KNOWN_BROKEN = {
-    # Two directors move one user at a time, and the report of one kill is taken for the other's.
-    112: "moves broken",
     # A DIRECTOR line resets what was seen of a director: its last kick is passed on twice.
     119: "quiet broken",
 }
