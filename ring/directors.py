@@ -3,7 +3,7 @@
 One entry per (IP, port), kept for as long as the process lives or until an administrator removes
 it. The entry remembers what must survive a connection: which of the director's commands we have
 seen, when it last failed, which SYNC of it waits for a right neighbour (ring-protocol.md 4.2).
-What to do about a failure is decided in `members.py`.
+What to do about a failure is decided in `neighbours.py`.
 """
 
 from __future__ import annotations

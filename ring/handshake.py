@@ -2,7 +2,7 @@
 
 The connecting side tells all it knows: the directors, the hosts in one block, and its users as an
 export that is read shard by shard when it is sent. The accepting side only greets, and says DONE
-when the other has. Who may become a neighbour, and when, is decided in `members.py`; which message
+when the other has. Who may become a neighbour, and when, is decided in `places.py`; which message
 is legal when, in `link.py`.
 
 A peer that hashes user names differently must never join silently: it would send the same users

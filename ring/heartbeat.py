@@ -2,7 +2,7 @@
 
 One *idle* timer per link restarts with all input; what it means depends on the phase. While a
 PING is unanswered a second timer, which input does not restart, bounds the whole wait. What happens
-to a link that fails is `members.py`'s business.
+to a link that fails is `neighbours.py`'s business.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Link:
         self.created_at = now
         self.connected_at: float | None = now if self.is_incoming else None
         self.is_host_block_ignored = False  # owned by host_list.py
-        # Owned by members.py:
+        # Owned by neighbours.py, places.py, heartbeat.py:
         self.is_leaving = False
         self.is_verified_by_ping = False
         self.bytes_sent_when_idle = 0

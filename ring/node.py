@@ -32,7 +32,7 @@ from ring.hosts import MailHost, MailHosts
 from ring.kicks import Kicks
 from ring.link import Link
 from ring.lookups import Lookups
-from ring.members import SHUTTING_DOWN, Members
+from ring.members import Members
 from ring.messages import (
     Connect,
     Director,
@@ -62,6 +62,8 @@ from ring.messages import (
     Version,
 )
 from ring.moves import Moves
+from ring.neighbours import SHUTTING_DOWN, Neighbours
+from ring.places import Places
 from ring.settings import NodeSettings
 from ring.state import Pool, State, TimerKey
 from ring.status import (
@@ -89,7 +91,15 @@ class RingNode:
         self._heartbeat = Heartbeat(state)
         self._sync = Synchroniser(state, self._gossip, self._heartbeat)
         self._handshake = Handshake(state, self._heartbeat)
-        self._members = Members(state, self._gossip, self._heartbeat, self._sync, self._handshake)
+        self._neighbours = Neighbours(state, self._heartbeat, self._sync, self._handshake)
+        self._members = Members(state, self._gossip, self._sync, self._neighbours)
+        self._places = Places(
+            state,
+            self._gossip,
+            self._heartbeat,
+            neighbours=self._neighbours,
+            members=self._members,
+        )
         self._host_list = HostList(state, self._gossip, self._sync)
         self._moves = Moves(state, self._gossip)
         self._kicks = Kicks(state, self._gossip, self._moves)
@@ -105,7 +115,7 @@ class RingNode:
         )
         self._handlers = self._message_handlers()
         self._lookups.sweep_due()
-        self._members.connect_right()
+        self._neighbours.connect_right()
         self._settle()
 
     # --- the shell's questions ----------------------------------------------------------------
@@ -242,7 +252,7 @@ class RingNode:
     def link_accepted(self, source_ip: IpAddress, now: float) -> LinkId | None:
         """A neighbour connected; None if nobody we know calls from there: close it."""
         self._state.now = now
-        link = self._members.accept(source_ip)
+        link = self._neighbours.accept(source_ip)
         self._settle()
         return link.link_id if link is not None else None
 
@@ -262,7 +272,7 @@ class RingNode:
         self._state.now = now
         link = self._state.links.get(link_id)
         if link is not None:
-            self._members.lost(link, reason)
+            self._neighbours.lost(link, reason)
             self._settle()
 
     def received(self, link_id: LinkId, data: bytes, now: float) -> None:
@@ -280,7 +290,7 @@ class RingNode:
                 if link.is_leaving or link.link_id not in state.links:
                     break
         except RemoteProtocolError as error:
-            self._members.refused(link, error)
+            self._neighbours.refused(link, error)
         self._sync.batch_ended()
         self._heartbeat.restart(link)
         self._settle()
@@ -300,7 +310,7 @@ class RingNode:
         """Say goodbye to all neighbours; nothing is dialled any more."""
         self._state.now = now
         for link in list(self._state.links.values()):
-            self._members.close(link, SHUTTING_DOWN, elects_left=False)
+            self._neighbours.close(link, SHUTTING_DOWN, elects_left=False)
 
     @property
     def deadline(self) -> float:
@@ -338,7 +348,7 @@ class RingNode:
         for link in list(state.links.values()):
             if link.is_overflowing:
                 link.discard_output()
-                self._members.lost(link, "output buffer full")
+                self._neighbours.lost(link, "output buffer full")
         if not state.settled_users and not state.is_changed:
             return
         settled, state.settled_users = state.settled_users, []
@@ -363,14 +373,14 @@ class RingNode:
             return
         match key:
             case "reconnect":
-                self._members.connect_right()
+                self._neighbours.connect_right()
             case "preferred":
-                self._members.preferred_due()
+                self._neighbours.preferred_due()
             case "purge":
                 self._members.purge_due()
             case "resync":
                 self._sync.resend_due()
-                self._members.right_missed()
+                self._neighbours.right_missed()
             case "lookups":
                 self._lookups.timeout_due()
             case "sweep":
@@ -382,28 +392,28 @@ class RingNode:
 
     def _link_timer_due(self, kind: str, link: Link) -> None:
         if kind == "idle":
-            self._members.idle_due(link)
+            self._neighbours.idle_due(link)
         elif kind == "pong":
-            self._members.lost(link, "Pong timeout")
+            self._neighbours.lost(link, "Pong timeout")
         else:
-            self._members.leave_due(link)
+            self._neighbours.leave_due(link)
 
     def _message_handlers(self) -> dict[type[Message], Handler]:
-        members, moves, host_list = self._members, self._moves, self._host_list
-        handshake, kicks = self._handshake, self._kicks
+        places, members, moves = self._places, self._members, self._moves
+        handshake, host_list, kicks = self._handshake, self._host_list, self._kicks
         return {
             Users: self.users_received,
             Version: handshake.version_received,
             Hello: lambda _link, message: handshake.hello_received(message),
-            Me: members.me_received,
+            Me: places.me_received,
             Options: lambda _link, message: handshake.options_received(message),
-            Done: lambda link, _message: members.done_received(link),
+            Done: lambda link, _message: places.done_received(link),
             Director: members.director_received,
             DirectorRemove: members.director_remove_received,
-            Connect: members.connect_received,
+            Connect: places.connect_received,
             Ping: self._heartbeat.ping_received,
-            Pong: lambda link, _message: members.pong_received(link),
-            Quit: members.quit_received,
+            Pong: lambda link, _message: places.pong_received(link),
+            Quit: self._neighbours.quit_received,
             HostsStart: host_list.block_started,
             HostsEnd: lambda link, _message: host_list.block_ended(link),
             Host: host_list.host_received,

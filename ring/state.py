@@ -23,9 +23,10 @@ from ring.timers import Timers
 from ring.users import SHARDS_COUNT, UserTable, expiry_margin_s
 
 TimerKey: TypeAlias = (
-    tuple[Literal["idle", "pong", "leave"], int]  # members.py, by link id
+    tuple[Literal["idle", "pong", "leave"], int]  # neighbours.py, heartbeat.py, by link id
     | tuple[Literal["move", "delay"], bytes, int]  # moves.py, by tag and user hash
-    | Literal["reconnect", "preferred", "purge"]  # members.py
+    | Literal["reconnect", "preferred"]  # neighbours.py
+    | Literal["purge"]  # members.py
     | Literal["resync"]  # sync.py
     | Literal["lookups", "sweep"]  # lookups.py
     | Literal["administration"]  # administration.py
@@ -97,7 +98,7 @@ class State:
                 hosts.add(host.ip, tag=host.tag, hostname=host.hostname, weight=DEFAULT_WEIGHT)
         self.pools: dict[bytes, Pool] = {}
         self.expiry_margin_s = expiry_margin_s(settings.user_expire_s)
-        # members.py
+        # neighbours.py
         self.links: dict[int, Link] = {}
         self.left: Link | None = None
         self.right: Link | None = None
