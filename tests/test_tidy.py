@@ -127,7 +127,7 @@ def modules_in(directory: str) -> list[Module]:
 @functools.cache
 def written_files() -> list[Path]:
     """Return all text files a person wrote."""
-    hidden = {".venv", ".git", "build", "dist", "__pycache__"}
+    hidden = {".venv", ".git", ".coverage", "build", "dist", "__pycache__"}
     return [
         file
         for file in sorted(TOP.rglob("*"))
