@@ -91,6 +91,12 @@ def director(node: Proxy, *words: str) -> None:
     assert result.returncode == 0, (words, result.stdout, result.stderr)
 
 
+def tell_everybody(world: World, node: Proxy, *words: str) -> None:
+    """Give a command that changes users; return when the other directors have heard of it, too."""
+    director(node, *words)
+    world.ring.wait_agreed()
+
+
 def names(test: str, count: int) -> list[str]:
     return [f"{test}{n}@example.com" for n in range(count)]
 
@@ -101,7 +107,7 @@ def test_move_ends_the_users_sessions_everywhere(world: World, clients: Clients,
     clients.open([moved])
     spared = clients.open([bystander])
     target = world.another(world.place(moved))
-    director(world.ring.nodes[at], "move", moved, target)
+    tell_everybody(world, world.ring.nodes[at], "move", moved, target)
 
     assert clients.next_logins([moved]) == {moved: {target}}
     assert clients.alive() == spared
@@ -116,7 +122,7 @@ def test_move_ends_sessions_of_every_login_name(world: World, clients: Clients, 
     clients.open([alias, moved])
     spared = clients.open([other])
     target = world.another(world.place(moved))
-    director(world.ring.nodes[at], "move", moved, target)
+    tell_everybody(world, world.ring.nodes[at], "move", moved, target)
 
     assert clients.next_logins([alias, moved]) == {alias: {target}, moved: {target}}
     assert clients.alive() == spared
@@ -129,7 +135,7 @@ def test_logins_during_a_move_wait_and_reach_the_new_backend(
     clients.open([moved])
     target = world.another(world.place(moved))
     with ThreadPoolExecutor(6) as pool:
-        director(world.third, "move", moved, target)
+        tell_everybody(world, world.third, "move", moved, target)
         logins = [
             pool.submit(imap_backend, proxy.ip, moved) for proxy in world.proxies for _ in range(3)
         ]
@@ -170,7 +176,7 @@ def test_flush_empties_a_host_that_is_not_used(world: World, clients: Clients, v
     spared = {(user, proxy) for user, proxy in held if user not in leaving}
     staying = {user: here for user, here in clients.backends().items() if user not in leaving}
     director(world.ring.nodes[1], verb, host, *(["0"] if verb == "update" else []))
-    director(world.third, "flush", host)
+    tell_everybody(world, world.third, "flush", host)
     reached = clients.next_logins([*users, *ALIASES])
 
     assert leaving >= set(users[:3])
@@ -191,11 +197,11 @@ def test_flush_of_all_brings_home_whom_the_hash_leads_elsewhere(
     users = names("home", 6)
     at_home = clients.next_logins(users)
     for user in users[:3]:
-        director(world.third, "move", user, world.another(*at_home[user]))
+        tell_everybody(world, world.third, "move", user, world.another(*at_home[user]))
     clients.next_logins(users)
     clients.open(users[:3])
     spared = clients.open(users[3:])
-    director(world.ring.nodes[0], "flush", "all")
+    tell_everybody(world, world.ring.nodes[0], "flush", "all")
 
     assert clients.next_logins(users) == at_home
     assert clients.alive() == spared
