@@ -69,7 +69,7 @@ def run(arguments: list[str]) -> int:
     if status is not None:
         return status
     try:
-        outcome = director.main(arguments, prog_name="director", standalone_mode=False)
+        outcome = director.main(_verb_first(arguments), prog_name="director", standalone_mode=False)
     except click.UsageError as error:
         error.show()
         return os.EX_USAGE
@@ -84,3 +84,13 @@ def run(arguments: list[str]) -> int:
         sys.stderr.close()
         return os.EX_OK
     return outcome if isinstance(outcome, int) else os.EX_OK
+
+
+def _verb_first(words: list[str]) -> list[str]:
+    """Move `-c FILE` and `-o NAME=VALUE` behind the verb, where click looks for them."""
+    rest, options = list(words), []
+    while rest and rest[0].startswith(("-c", "-o")):
+        is_complete = len(rest[0]) > 2
+        options += rest[:1] if is_complete else rest[:2]
+        rest = rest[1:] if is_complete else rest[2:]
+    return [*rest[:1], *options, *rest[1:]]

@@ -2,7 +2,8 @@
 
 Global options come before the verb, the verb's own after it, as doveadm has it: `-f` before is the
 output format, after `map` a file and after `kick` a field; `-h` before hides titles, after `map` it
-asks for names. `run` takes a whole command line and returns the exit status, or None if it is not
+asks for names. Only `-c` may stand in both places: behind a verb it means nothing to doveadm.
+`run` takes a whole command line and returns the exit status, or None if it is not
 about these verbs (the others are click's, see `director/cli/__init__.py`).
 
 Statuses and the order of checks are doveadm's: the format, the configuration, the words, missing
@@ -108,6 +109,8 @@ def _run_verb(
     if arguments.has("help"):
         sys.stdout.write(help_of(verb))
         return os.EX_OK
+    if arguments.has("config"):
+        environment = Environment(arguments.get("config"), options.overrides, os.environ)
     if options.socket_name is not None:
         arguments.values.setdefault("socket-path", options.socket_name)
     name = options.format_name or ("formatted" if verb.is_formatted(arguments) else "table")

@@ -1,8 +1,8 @@
 """The verbs of `doveadm director`: their names, their options, and what runs them.
 
 `usage` is doveadm's own text for what may follow the verb. Beyond doveadm (`is_ours`):
-`status --watch`, `status -t`, `flush -f`, `flush --progress`, `kick --hash`, `dump --program` and
-`--help` everywhere. None of them takes a spelling that doveadm understands otherwise.
+`status --watch`, `status -t`, `flush -f`, `flush --progress`, `kick --hash`, `dump --program`, and
+`-c` and `--help` everywhere. None of them takes a spelling that doveadm understands otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from director.cli.options import Arguments, Parameter
 
 SOCKET = Parameter(
     name="socket-path", letters="a", help="the admin socket: a path, or host:port over TCP"
+)
+CONFIG = Parameter(
+    name="config", letters="c", is_ours=True, help="our configuration file, as before the verb"
 )
 HELP = Parameter(name="help", is_flag=True, is_ours=True, help="show this")
 USER = Parameter(name="user", is_positional=True, help="a user name")
@@ -65,14 +68,14 @@ VERBS = (
         usage="[-a <director socket path>] [-t <tag>] <host> [<vhost count>]",
         help="Add a mail server, or change the weight of one.",
         run=host_verbs.add,
-        parameters=(SOCKET, TAG, HOST, WEIGHT, HELP),
+        parameters=(SOCKET, TAG, HOST, WEIGHT, CONFIG, HELP),
     ),
     Verb(
         words="down",
         usage="[-a <director socket path>] <host>",
         help="Send no new users to a mail server; those it has stay.",
         run=host_verbs.down,
-        parameters=(SOCKET, HOST, HELP),
+        parameters=(SOCKET, HOST, CONFIG, HELP),
     ),
     Verb(
         words="dump",
@@ -86,6 +89,7 @@ VERBS = (
                 is_ours=True,
                 help='what the commands begin with, "doveadm director" if not given',
             ),
+            CONFIG,
             HELP,
         ),
         is_formatted=lambda arguments: True,
@@ -109,6 +113,7 @@ VERBS = (
             Parameter(
                 name="progress", is_flag=True, is_ours=True, help="say how many users are left"
             ),
+            CONFIG,
             HELP,
         ),
     ),
@@ -126,6 +131,7 @@ VERBS = (
             Parameter(
                 name="hash", is_flag=True, is_ours=True, help="the user is given by its hash"
             ),
+            CONFIG,
             HELP,
         ),
     ),
@@ -148,6 +154,7 @@ VERBS = (
             Parameter(
                 name="host", is_positional=True, help="a mail server; with -h a hash, -u a name"
             ),
+            CONFIG,
             HELP,
         ),
     ),
@@ -156,35 +163,35 @@ VERBS = (
         usage="[-a <director socket path>] <user> <host>",
         help="Send a user to a mail server, closing its sessions elsewhere.",
         run=user_verbs.move,
-        parameters=(SOCKET, USER, HOST, HELP),
+        parameters=(SOCKET, USER, HOST, CONFIG, HELP),
     ),
     Verb(
         words="remove",
         usage="[-a <director socket path>] <host>",
         help="Forget a mail server and its users.",
         run=host_verbs.remove,
-        parameters=(SOCKET, HOST, HELP),
+        parameters=(SOCKET, HOST, CONFIG, HELP),
     ),
     Verb(
         words="ring add",
         usage="[-a <director socket path>] <ip> [<port>]",
         help="Let the ring know a director.",
         run=ring_verbs.ring_add,
-        parameters=(SOCKET, DIRECTOR_IP, DIRECTOR_PORT, HELP),
+        parameters=(SOCKET, DIRECTOR_IP, DIRECTOR_PORT, CONFIG, HELP),
     ),
     Verb(
         words="ring remove",
         usage="[-a <director socket path>] <ip> [<port>]",
         help="Let the ring forget a director.",
         run=ring_verbs.ring_remove,
-        parameters=(SOCKET, DIRECTOR_IP, DIRECTOR_PORT, HELP),
+        parameters=(SOCKET, DIRECTOR_IP, DIRECTOR_PORT, CONFIG, HELP),
     ),
     Verb(
         words="ring status",
         usage="[-a <director socket path>]",
         help="List the directors and the connections to them.",
         run=ring_verbs.ring_status,
-        parameters=(SOCKET, HELP),
+        parameters=(SOCKET, CONFIG, HELP),
     ),
     Verb(
         words="status",
@@ -198,6 +205,7 @@ VERBS = (
                 name="tag", letters="t", is_positional=True, help="look among users of this tag"
             ),
             Parameter(name="watch", is_flag=True, is_ours=True, help="show it again and again"),
+            CONFIG,
             HELP,
         ),
         is_formatted=lambda arguments: arguments.has("user"),
@@ -207,14 +215,14 @@ VERBS = (
         usage="[-a <director socket path>] <host>",
         help="Send users to a mail server again.",
         run=host_verbs.up,
-        parameters=(SOCKET, HOST, HELP),
+        parameters=(SOCKET, HOST, CONFIG, HELP),
     ),
     Verb(
         words="update",
         usage="[-a <director socket path>] <host> <vhost count>",
         help="Change the weight of a mail server that is known.",
         run=host_verbs.update,
-        parameters=(SOCKET, HOST, WEIGHT, HELP),
+        parameters=(SOCKET, HOST, WEIGHT, CONFIG, HELP),
     ),
 )
 

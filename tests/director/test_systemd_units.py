@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from director.listeners import ListenerKind
 from director.settings import load
@@ -41,3 +45,17 @@ def test_the_service_needs_both_sockets() -> None:
     [required] = values("ringdirector.service", "Requires")
 
     assert required.split() == ["ringdirector.socket", "ringdirector-private.socket"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    """A program that is always there stands in for ours, which is not installed."""
+    for unit in (CONF / "systemd").iterdir():
+        text = unit.read_text().replace("ExecStart=/usr/bin/director", "ExecStart=/bin/true")
+        (tmp_path / unit.name).write_text(text)
+    units = sorted(map(str, tmp_path.iterdir()))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")

@@ -139,3 +139,16 @@ def test_help_names_every_option_of_a_verb(director: Director) -> None:
     assert outcome.stdout.startswith(f"usage: {usage_of(BY_WORDS['flush'])}\n")
     for name in ("-a, --socket-path", "-F, --force-flush", "--max-parallel", "--progress"):
         assert name in outcome.stdout
+
+
+def test_the_configuration_may_be_named_behind_the_verb(
+    director: Director, tmp_path: Path
+) -> None:
+    file = tmp_path / "director.conf"
+    file.write_text(f"base_dir = {tmp_path}\n")
+    with ScriptedServer(tmp_path, {b"HOST-LIST": HOSTS}):
+        before = director("-c", str(file), "status")
+        behind = director("status", "-c", str(file))
+
+    assert before.status == 0
+    assert behind == before

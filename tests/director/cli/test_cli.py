@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,22 @@ def test_every_verb_loads_and_explains_itself(capsys: pytest.CaptureFixture[str]
 
         assert status == os.EX_OK
         assert f"Usage: director {verb}" in capsys.readouterr().out
+
+
+def test_the_configuration_is_named_before_or_behind_the_verb(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "director.conf"
+    path.write_text("director_mail_servers = 10.0.0.10\n")
+    more = "director_user_expire=77 s"
+    outputs = []
+    for words in (
+        ["check-config", "-c", str(path), "-o", more],
+        ["-c", str(path), "-o", more, "check-config"],
+        [f"-c{path}", "check-config", "-o", more],
+    ):
+        assert cli.run(words) == os.EX_OK
+        outputs.append(capsys.readouterr().out)
+
+    assert "director_user_expire = 77" in outputs[0]
+    assert outputs[1:] == outputs[:1] * 2

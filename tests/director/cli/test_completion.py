@@ -48,7 +48,7 @@ def complete(tmp_path: Path, *words: str) -> list[str]:
         (["director", "flush", "--m"], ["--max-parallel"]),
         (["director", "flush", "-F", ""], ["10.0.0.1", "10.0.0.2", "all"]),
         (["director", "up", "10.0.0.2"], ["10.0.0.2"]),
-        (["director", "ring", "status", "-"], ["-a", "--socket-path", "--help"]),
+        (["director", "ring", "status", "-"], ["-a", "--socket-path", "-c", "--config", "--help"]),
         (["director", "kick", ""], []),
     ],
 )
