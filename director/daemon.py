@@ -38,6 +38,7 @@ from director import __version__, log, master, privileges
 from director.binding import Opened, adopt_listeners, open_listeners
 from director.errors import StartupRefused
 from director.flush import FlushProgram, FlushRunner
+from director.kick.census import Census
 from director.kick.choice import make_kicker
 from director.kick.live import hosts_of
 from director.listeners import Role
@@ -151,10 +152,13 @@ class Daemon:
             roster=Roster(settings.client_limit),
             master_user_separator=settings.master_user_separator,
         )
+        self.memory = Memory(self.runtime, settings)
+        self._census = Census(self.memory.list_live)
         desk = AdminDesk(
             poll_set=self.poll_set,
             office=self.runtime,
             wall=self.runtime.wall,
+            count_sessions=self._census.ask,
             user_expire_s=settings.user_expire_s,
         )
         self._roster = surroundings.roster
@@ -171,7 +175,6 @@ class Daemon:
         if settings.flush_socket:
             program = FlushProgram.parse(settings.flush_socket)
             self.flushes = FlushRunner(program, settings.base_dir, self.runtime.log_noted)
-        self.memory = Memory(self.runtime, settings)
 
     async def run(self) -> None:
         """Live; returns after a clean end."""
@@ -194,6 +197,7 @@ class Daemon:
         nursery.start_soon(self.kicker.run)
         if self.flushes is not None:
             nursery.start_soon(self.flushes.run)
+        nursery.start_soon(self._census.run)
         nursery.start_soon(self.runtime.run_clock)
         if self._parent is not None:
             nursery.start_soon(self._watch_master)

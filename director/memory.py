@@ -65,6 +65,16 @@ class Memory:
             await self._recall_users(snapshot)
         self._runtime.settle()
 
+    async def list_live(self) -> list[LiveSession]:
+        """Return the proxied sessions of this machine.
+
+        Raises:
+            KickFailed: nobody told, or nobody may be asked.
+        """
+        if self._kick is KickMethod.NONE:
+            raise KickFailed("director_kick = none: Dovecot is not asked for its sessions")
+        return await live_sessions(self._base_dir, self._kick, self._runtime.hash_user)
+
     async def run(self) -> None:
         """Keep what is known fresh; ends only by cancellation."""
         async with trio.open_nursery() as nursery:
@@ -74,7 +84,7 @@ class Memory:
                 interval_s = min(limits.LIVE_POLL_S_MAX, self._expire_s / 4)
                 nursery.start_soon(
                     poll_live_users,
-                    self._list_live,
+                    self.list_live,
                     self._refresh,
                     self._runtime.log_noted,
                     interval_s,
@@ -128,7 +138,7 @@ class Memory:
     async def _recall_live_users(self) -> None:
         runtime = self._runtime
         try:
-            sessions = await self._list_live()
+            sessions = await self.list_live()
         except KickFailed as error:
             # Dovecot may well start after us; then nobody is live yet.
             runtime.note("live_session_list_failed", reason=str(error))
@@ -139,9 +149,6 @@ class Memory:
         runtime.note(
             "live_users_recalled", sessions=len(sessions), users=news_count, split=split_count
         )
-
-    async def _list_live(self) -> list[LiveSession]:
-        return await live_sessions(self._base_dir, self._kick, self._runtime.hash_user)
 
     def _refresh(self, hashes: list[int]) -> None:
         for user_hash in hashes:

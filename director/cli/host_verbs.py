@@ -25,6 +25,8 @@ STATUS_COLUMNS = (
     Column("users"),
 )
 
+SESSIONS_COLUMN = Column("sessions")
+
 DUMP_COLUMNS = (
     Column("command"),
     Column("socket-path"),
@@ -34,27 +36,46 @@ DUMP_COLUMNS = (
 
 
 def show_hosts(call: Call, client: AdminClient) -> None:
-    """`status`: one row per mail host."""
-    client.send((b"HOST-LIST",))
-    call.table.begin(STATUS_COLUMNS)
+    """`status`: one row per mail host; with --sessions also how many are open on this machine."""
+    are_sessions_shown = call.arguments.has("sessions")
+    call.table.begin((*STATUS_COLUMNS, SESSIONS_COLUMN) if are_sessions_shown else STATUS_COLUMNS)
     try:
+        counts = session_counts(call, client) if are_sessions_shown else {}
+        client.send((b"HOST-LIST",))
         for fields in client.rows():
             if len(fields) < 6:
                 continue
             ip, weight, users, tag, state, changed = fields[:6]
             changed_at = parse_time(changed) or 0
-            call.table.row(
-                [
-                    text(ip),
-                    text(tag),
-                    text(weight),
-                    "down" if state.startswith(b"D") else "up",
-                    format_time(changed_at) if changed_at > 0 else "-",
-                    text(users),
-                ]
-            )
+            row = [
+                text(ip),
+                text(tag),
+                text(weight),
+                "down" if state.startswith(b"D") else "up",
+                format_time(changed_at) if changed_at > 0 else "-",
+                text(users),
+            ]
+            if are_sessions_shown:
+                row.append("-" if counts is None else str(counts.pop(row[0], 0)))
+            call.table.row(row)
+        for ip_of_nobody, count in (counts or {}).items():
+            call.messages.warning(f"{count} sessions to {ip_of_nobody}, which is no mail server")
     except Disconnected as error:
         call.disconnected(error)
+
+
+def session_counts(call: Call, client: AdminClient) -> dict[str, int] | None:
+    """Return how many sessions of the director's machine lead to each address; None: unknown.
+
+    Raises:
+        Disconnected: also by a Dovecot director, which does not know the question.
+    """
+    client.send((b"SESSION-COUNTS",))
+    rows = [[text(field) for field in row] for row in client.rows() if len(row) >= 2]
+    if rows and rows[0][0] == "ERROR":
+        call.messages.warning(f"sessions cannot be counted: {rows[0][1]}")
+        return None
+    return {row[0]: parse_number(row[1]) or 0 for row in rows}
 
 
 def add(call: Call) -> None:

@@ -1,8 +1,9 @@
 """The verbs of `doveadm director`: their names, their options, and what runs them.
 
-`usage` is doveadm's own text for what may follow the verb. Beyond doveadm (`is_ours`):
-`status --watch`, `status -t`, `flush -f`, `flush --progress`, `kick --hash`, `dump --program`, and
-`-c` and `--help` everywhere. None of them takes a spelling that doveadm understands otherwise.
+`usage` is doveadm's own text for what may follow the verb. Beyond doveadm: `drain`, and (`is_ours`)
+`status --watch`, `status --sessions`, `status -t`, `flush -f`, `flush --progress`, `kick --hash`,
+`dump --program`, and `-c` and `--help` everywhere. None of them takes a spelling that doveadm
+understands otherwise.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 import attrs
 
-from director.cli import host_verbs, progress, ring_verbs, user_verbs
+from director.cli import drain, host_verbs, progress, ring_verbs, user_verbs
 from director.cli.call import Call
 from director.cli.options import Arguments, Parameter
 
@@ -76,6 +77,25 @@ VERBS = (
         help="Send no new users to a mail server; those it has stay.",
         run=host_verbs.down,
         parameters=(SOCKET, HOST, CONFIG, HELP),
+    ),
+    Verb(
+        words="drain",
+        usage="[-a <director socket path>] [--max-parallel <n>] [--timeout <s>] <host>",
+        help="Take a mail server out of use: down, flush, and wait until it has no users and no "
+        "sessions. The exit status is 0 if it is empty, 75 if time was up or it is the last one. "
+        "Interrupting it stops only the waiting. `director up HOST` takes it back.",
+        run=drain.drain,
+        parameters=(
+            SOCKET,
+            Parameter(name="max-parallel", help="users moved at one time"),
+            Parameter(
+                name="timeout",
+                help=f"seconds to wait at most, {drain.TIMEOUT_S_DEFAULT} if not given",
+            ),
+            HOST,
+            CONFIG,
+            HELP,
+        ),
     ),
     Verb(
         words="dump",
@@ -205,6 +225,12 @@ VERBS = (
                 name="tag", letters="t", is_positional=True, help="look among users of this tag"
             ),
             Parameter(name="watch", is_flag=True, is_ours=True, help="show it again and again"),
+            Parameter(
+                name="sessions",
+                is_flag=True,
+                is_ours=True,
+                help="count the open sessions, too, as far as the director's machine has them",
+            ),
             CONFIG,
             HELP,
         ),

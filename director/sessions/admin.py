@@ -28,9 +28,10 @@ from typing import Protocol
 
 import attrs
 
+from director.kick.census import CountsTold
 from director.pollset import PollSet
 from director.sessions.admin_replies import reply_pieces
-from director.sessions.admin_requests import Question, parse_request
+from director.sessions.admin_requests import CountSessions, Question, parse_request
 from director.sessions.stream import Stream
 from ring import limits
 from ring.codec import tabs
@@ -63,11 +64,15 @@ class Office(Protocol):
 
 @attrs.define(eq=False, kw_only=True)
 class AdminDesk:
-    """What all administrators' connections share. `wall` gives Unix seconds."""
+    """What all administrators' connections share.
+
+    `wall` gives Unix seconds; `count_sessions` tells later, in lines, where sessions lead to.
+    """
 
     poll_set: PollSet
     office: Office
     wall: Callable[[], float]
+    count_sessions: Callable[[CountsTold], None]
     user_expire_s: int
     sessions: dict[AdminSession, None] = attrs.field(init=False, factory=dict)
     """In the order of their last activity, the longest idle first."""
@@ -254,6 +259,9 @@ class AdminSession:
             )
             return
         self._is_commanding = True
+        if isinstance(request, CountSessions):
+            self._desk.count_sessions(self._answered)
+            return
         try:
             office.command(self, request)
         except LimitExceeded as error:
@@ -262,9 +270,12 @@ class AdminSession:
 
     def command_answered(self, answer: Answer) -> None:
         """The command that was running is done."""
+        self._answered(answer.value.encode() + b"\n")
+
+    def _answered(self, reply: bytes) -> None:
         assert self._is_commanding
         self._is_commanding = False
-        self._send(answer.value.encode() + b"\n")
+        self._send(reply)
         self._run()
 
     def _look_ahead(self) -> None:

@@ -7,7 +7,7 @@ the original; a line that means nothing raises `ValueRefused` with what was expe
 
 A user is given by name or by hash: an argument of digits that fits 32 bits is a hash, so a user
 whose name is a number can only be found by its hash (users-and-hosts.md section 1). `USER-KICK-HASH
-hash` and `USER-STATUS user [tag]` are ours.
+hash`, `USER-STATUS user [tag]` and `SESSION-COUNTS` are ours.
 """
 
 from __future__ import annotations
@@ -79,12 +79,19 @@ class ListUsers:
     ip: IpAddress | None
 
 
+@attrs.frozen
+class CountSessions:
+    """Our own addition: only Dovecot knows, so the answer takes a while (`kick/census.py`)."""
+
+
 Question: TypeAlias = (
     ListHosts | ListRemovedHosts | ListDirectors | LookUpUser | ShowUserState | ListUsers
 )
 
 
-def parse_request(line: bytes, hash_user: HashUser, own: DirectorAddress) -> Command | Question:
+def parse_request(
+    line: bytes, hash_user: HashUser, own: DirectorAddress
+) -> Command | Question | CountSessions:
     """Return what a line asks for; `own` completes directors that are named without a port.
 
     Raises:
@@ -231,10 +238,11 @@ def _director_remove(arguments: _Arguments) -> Command:
     return DirectorRemove(ip=arguments.ip(0), port=arguments.port(1))
 
 
-_PARSERS: dict[bytes, Callable[[_Arguments], Command | Question]] = {
+_PARSERS: dict[bytes, Callable[[_Arguments], Command | Question | CountSessions]] = {
     b"HOST-LIST": lambda arguments: ListHosts(),
     b"HOST-LIST-REMOVED": lambda arguments: ListRemovedHosts(),
     b"DIRECTOR-LIST": lambda arguments: ListDirectors(),
+    b"SESSION-COUNTS": lambda arguments: CountSessions(),
     b"DIRECTOR-ADD": _director_add,
     b"DIRECTOR-REMOVE": _director_remove,
     b"HOST-SET": _host_set,

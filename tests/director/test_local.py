@@ -67,6 +67,7 @@ async def opened(directory: Path, name: str, kind: ListenerKind) -> AsyncIterato
         poll_set=poll_set,
         office=director.runtime,
         wall=director.runtime.wall,
+        count_sessions=lambda told: None,
         user_expire_s=900,
     )
     local = LocalSockets(surroundings, desk, settings)

@@ -6,6 +6,7 @@ one client each, the director runs as root: before 2.4.5 nobody else can end the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 
@@ -130,3 +131,29 @@ def test_a_drained_backend_has_no_sessions_left(
     assert {user: reached[user] for user in USERS if user not in there} == {
         user: before[user] for user in USERS if user not in there
     }
+
+
+def test_a_backend_is_drained_by_one_verb(world: World, sessions: list[ImapSession]) -> None:
+    """It returns when nobody is left there; whoever comes back lands elsewhere."""
+    before = world.proxy.named_by_director(USERS)
+    backend = before[USERS[0]]
+    there = [user for user in USERS if before[user] == backend]
+    counts = dict.fromkeys(world.backends.ips, 0) | Counter(before[s.user] for s in sessions)
+
+    assert shown_sessions(world) == counts
+
+    printed = world.run("drain", "--max-parallel", "2", backend)
+
+    assert printed == f"{backend}: empty. It stays down until `director up {backend}`.\n"
+    assert shown_sessions(world)[backend] == 0
+
+    wait_closed(sessions, there)
+    reached = backends_of(imap_backend, world.ip, USERS)
+
+    assert backend not in reached.values()
+    assert reached == world.proxy.named_by_director(USERS)
+
+
+def shown_sessions(world: World) -> dict[str, int]:
+    rows = [row.split("\t") for row in world.run("-f", "tab", "status", "--sessions").splitlines()]
+    return {row[0]: int(row[-1]) for row in rows[1:]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,20 +19,25 @@ HANDSHAKE = b"VERSION\tdirector-doveadm\t1\t0\n"
 class ScriptedServer:
     """`replies` maps a command's name to the whole reply; a reply of b"" closes the connection.
 
-    A command without one is answered OK. `is_closing`: every connection ends with its first reply.
+    Of several replies each is given once, the last again and again. A command without one is
+    answered OK. `is_closing`: every connection ends with its first reply.
     """
 
     def __init__(
         self,
         directory: Path,
-        replies: Mapping[bytes, bytes],
+        replies: Mapping[bytes, bytes | Sequence[bytes]],
         *,
         greeting: bytes = HANDSHAKE,
         is_closing: bool = False,
     ) -> None:
         self.path = directory / "director-admin"
         self.received: list[bytes] = []
-        self._replies = replies
+        self._replies = {
+            name: [reply] if isinstance(reply, bytes) else list(reply)
+            for name, reply in replies.items()
+        }
+        self._conversations: list[threading.Thread] = []
         self._greeting = greeting
         self._is_closing = is_closing
         self._listener = socket.socket(socket.AF_UNIX)
@@ -53,6 +58,8 @@ class ScriptedServer:
         # Closing does not wake a thread that waits in accept; shutting down does.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        for conversation in self._conversations:
+            conversation.join()
         self._listener.close()
 
     def _serve(self) -> None:
@@ -61,22 +68,32 @@ class ScriptedServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
-                try:
-                    self._serve_connection(connection)
-                except OSError:
-                    pass  # the client was done before we were
+            conversation = threading.Thread(target=self._converse, args=(connection,))
+            self._conversations.append(conversation)
+            conversation.start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                self._serve_connection(connection)
+            except OSError:
+                pass  # the client was done before we were
 
     def _serve_connection(self, connection: socket.socket) -> None:
         connection.sendall(self._greeting)
         with connection.makefile("rb") as file:
             for line in file:
                 self.received.append(line)
-                reply = self._replies.get(line.rstrip(b"\n").split(b"\t")[0])
+                reply = self._reply(line.rstrip(b"\n").split(b"\t")[0])
                 if reply is None:
-                    reply = b"" if line.startswith(b"VERSION") else b"OK\n"
-                elif not reply:
                     return
                 connection.sendall(reply)
                 if self._is_closing and reply:
                     return
+
+    def _reply(self, name: bytes) -> bytes | None:
+        """Return what is said to a command; None: nothing, and the connection ends."""
+        replies = self._replies.get(name)
+        if replies is None:
+            return b"" if name == b"VERSION" else b"OK\n"
+        return (replies.pop(0) if len(replies) > 1 else replies[0]) or None

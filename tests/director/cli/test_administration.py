@@ -141,9 +141,7 @@ def test_help_names_every_option_of_a_verb(director: Director) -> None:
         assert name in outcome.stdout
 
 
-def test_the_configuration_may_be_named_behind_the_verb(
-    director: Director, tmp_path: Path
-) -> None:
+def test_the_configuration_may_be_named_behind_the_verb(director: Director, tmp_path: Path) -> None:
     file = tmp_path / "director.conf"
     file.write_text(f"base_dir = {tmp_path}\n")
     with ScriptedServer(tmp_path, {b"HOST-LIST": HOSTS}):

@@ -36,6 +36,35 @@ def test_status_skips_lines_that_are_too_short(director: Director, tmp_path: Pat
     )
 
 
+def test_status_counts_sessions_when_asked_to(director: Director, tmp_path: Path) -> None:
+    replies = {b"HOST-LIST": HOSTS, b"SESSION-COUNTS": b"1.2.3.4\t9\t5\n8.8.8.8\t2\t1\n\n"}
+    with ScriptedServer(tmp_path, replies) as server:
+        outcome = director("-f", "tab", "status", "--sessions", "-a", str(server.path))
+
+    assert [line.split("\t")[-1] for line in outcome.stdout.splitlines()] == [
+        "sessions",
+        "9",
+        "0",
+        "0",
+    ]
+    assert (outcome.status, outcome.stderr) == (
+        0,
+        "Warning: 2 sessions to 8.8.8.8, which is no mail server\n",
+    )
+
+
+def test_status_says_why_sessions_cannot_be_counted(director: Director, tmp_path: Path) -> None:
+    replies = {b"HOST-LIST": HOSTS, b"SESSION-COUNTS": b"ERROR\tno anvil\n\n"}
+    with ScriptedServer(tmp_path, replies) as server:
+        outcome = director("-f", "flow", "status", "--sessions", "-a", str(server.path))
+
+    assert outcome.stdout.count("sessions=-\n") == 3
+    assert (outcome.status, outcome.stderr) == (
+        0,
+        "Warning: sessions cannot be counted: no anvil\n",
+    )
+
+
 @pytest.mark.parametrize("verb", ["status", "dump"])
 def test_rows_before_a_lost_connection_are_shown(
     director: Director, tmp_path: Path, verb: str

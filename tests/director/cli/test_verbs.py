@@ -10,7 +10,7 @@ from director.cli.verbs import VERBS, Verb
 def test_every_verb_of_doveadm_director_is_there() -> None:
     words = "add down dump flush kick map move remove ring-add ring-remove ring-status status up"
 
-    assert [verb.words for verb in VERBS] == [
+    assert [verb.words for verb in VERBS if verb.words != "drain"] == [
         word.replace("-", " ") for word in [*words.split(), "update"]
     ]
 

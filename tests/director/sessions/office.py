@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from ipaddress import IPv4Address
 
+from director.kick.census import CountsTold
 from director.pollset import PollSet
 from director.sessions.admin import AdminDesk, AdminSession
 from ring.address import DirectorAddress
@@ -39,6 +40,7 @@ class Office:
         self.time = 0.0
         self.kicks: list[KickName | KickField | KickHash] = []
         self.notes: list[str] = []
+        self.askers: list[CountsTold] = []
         self._visitors: list[socket.socket] = []
         own = directors[0] if directors else None
         settings = NodeSettings(own=own, directors=directors, hosts=hosts)
@@ -49,6 +51,7 @@ class Office:
             poll_set=self.poll_set,
             office=self,
             wall=lambda: WALL + self.time,
+            count_sessions=self.askers.append,
             user_expire_s=USER_EXPIRE_S,
         )
 

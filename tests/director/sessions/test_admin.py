@@ -124,6 +124,28 @@ def test_no_line_is_lost_while_a_command_waits_for_the_ring(lonely_office: Offic
     assert (b"127.0.0.21\t50\t0\t\tU\t0" in hosts) == (second == b"OK")
 
 
+def test_sessions_are_counted_while_others_are_served(office: Office) -> None:
+    visitor, other = office.visit().greet(), office.visit().greet()
+
+    assert visitor.say(b"SESSION-COUNTS", b"USER-LOOKUP\tu1") == b""
+    assert other.say(b"USER-LOOKUP\tu1") == b"\t0\t127.0.0.3\t127.0.0.3\n"
+
+    [told] = office.askers
+    told(b"127.0.0.2\t2\t1\n\n")
+
+    assert visitor.hear() == b"127.0.0.2\t2\t1\n\n" + b"\t0\t127.0.0.3\t127.0.0.3\n"
+
+
+def test_a_count_may_come_when_nobody_is_there_any_more(office: Office) -> None:
+    visitor = office.visit().greet()
+    visitor.say(b"SESSION-COUNTS")
+    office.desk.close_all()
+    [told] = office.askers
+    told(b"\n")
+
+    assert visitor.hear() == b"<EOF>"
+
+
 def test_two_visitors_do_not_wait_for_each_other(lonely_office: Office) -> None:
     waiting = lonely_office.visit().greet()
     asking = lonely_office.visit().greet()

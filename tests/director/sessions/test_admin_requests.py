@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from director.sessions.admin_requests import (
+    CountSessions,
     ListDirectors,
     ListHosts,
     ListRemovedHosts,
@@ -40,7 +41,7 @@ ALONE = DirectorAddress(ip=IPv4Address("127.0.0.1"), port=0)
 IP = IPv4Address("10.0.0.2")
 
 
-def parse(line: bytes, own: DirectorAddress = OWN) -> Command | Question:
+def parse(line: bytes, own: DirectorAddress = OWN) -> Command | Question | CountSessions:
     return parse_request(line, lambda name: 1000 + len(name), own)
 
 
@@ -50,6 +51,7 @@ def parse(line: bytes, own: DirectorAddress = OWN) -> Command | Question:
         (b"HOST-LIST", ListHosts()),
         (b"HOST-LIST\tsurplus", ListHosts()),
         (b"HOST-LIST-REMOVED", ListRemovedHosts()),
+        (b"SESSION-COUNTS", CountSessions()),
         (b"DIRECTOR-LIST", ListDirectors()),
         (b"DIRECTOR-ADD\t10.0.0.2", DirectorAdd(DirectorAddress(ip=IP, port=9090))),
         (b"DIRECTOR-ADD\t10.0.0.2\t9", DirectorAdd(DirectorAddress(ip=IP, port=9))),
