@@ -16,6 +16,11 @@ import attrs
 from ring.address import DirectorAddress, IpAddress
 from ring.messages import Sync
 
+LASTING_SEQUENCE = 1_000_000_000
+"""The stamps of our own directors start at the wall clock's seconds, at least here, and go on from
+what others remember; so they are larger than any that a Dovecot director reaches, and a restart
+does not make them start again (DESIGN.md decision 18)."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Director:
@@ -40,10 +45,15 @@ class Director:
     is_incompatible: bool = False
 
     def forget_sequences(self) -> None:
-        """The director may have restarted and count from one again (section 4.2)."""
-        if self.last_sequence or self.sync_sequence:
+        """The director may have restarted and count from one again (section 4.2).
+
+        One of ours counts its commands on, so that none of them is taken for new a second time.
+        """
+        is_counting_on = self.last_sequence >= LASTING_SEQUENCE
+        if self.sync_sequence or (self.last_sequence and not is_counting_on):
             self.announced_copies = 0
-        self.last_sequence = 0
+        if not is_counting_on:
+            self.last_sequence = 0
         self.sync_sequence = 0
         self.sync_timestamp = 0
         self.sync_copies = 0

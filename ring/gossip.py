@@ -15,18 +15,27 @@ from collections.abc import Sequence
 import attrs
 
 from ring.address import IpAddress
-from ring.directors import Director
+from ring.directors import LASTING_SEQUENCE, Director
 from ring.effects import Kick, KickField, KickHash, KickName
 from ring.errors import RemoteProtocolError
 from ring.hosts import MailHost
 from ring.link import Link, Phase
-from ring.messages import UNKNOWN_TIMESTAMP, Host, Message, Stamp, UserKickHash, Users, UserWeak
+from ring.messages import (
+    NATIVE_MINOR,
+    UNKNOWN_TIMESTAMP,
+    Host,
+    Message,
+    Stamp,
+    UserKickHash,
+    Users,
+    UserWeak,
+)
 from ring.state import Pool, State
 from ring.users import ABSENT, is_expired, is_near_expiry, is_recently_updated
 
-SEQUENCE_MAX = 0xFFFF_FFFF
-"""A sequence has 32 bits on the wire; one more would cost every link. It starts again at one, and
-is believed again when the next handshake makes the others forget (section 4.2)."""
+SEQUENCES = 1 << 32
+"""A sequence has 32 bits on the wire; one more would cost every link. It starts again at the first
+one, and which of two is later is decided by the shorter way round."""
 
 UNTIMED_SUPPRESSION_S = 15
 """A user line without a time refreshes an entry only when that is older than this, or a quarter of
@@ -48,6 +57,11 @@ class Refreshed:
 CHANGED = Refreshed(True, False)
 
 
+def _is_later(sequence: int, last: int) -> bool:
+    ahead = (sequence - last) % SEQUENCES
+    return 0 < ahead < SEQUENCES // 2 or (ahead > 0 and not last)
+
+
 def host_message(host: MailHost, stamp: Stamp | None) -> Host:
     """Return a mail host as it is now, as the ring spells it."""
     return Host(
@@ -64,12 +78,16 @@ def host_message(host: MailHost, stamp: Stamp | None) -> Host:
 class Gossip:
     def __init__(self, state: State) -> None:
         self._state = state
+        if state.settings.minor >= NATIVE_MINOR:
+            state.directors.own.last_sequence = max(state.wall, LASTING_SEQUENCE)
 
     # --- stamps ---------------------------------------------------------------------------------
 
     def own_stamp(self) -> Stamp:
         own = self._state.directors.own
-        own.last_sequence = own.last_sequence % SEQUENCE_MAX + 1
+        own.last_sequence += 1
+        if own.last_sequence == SEQUENCES:
+            own.last_sequence = LASTING_SEQUENCE
         return Stamp(origin=own.address, sequence=own.last_sequence)
 
     def accept(self, stamp: Stamp) -> Stamp | None:
@@ -80,7 +98,7 @@ class Gossip:
         origin = self._state.directors.find(stamp.origin)
         if origin is None or origin.is_removed:
             return self.own_stamp()
-        if stamp.sequence <= origin.last_sequence:
+        if not _is_later(stamp.sequence, origin.last_sequence):
             return None
         origin.last_sequence = stamp.sequence
         return stamp

@@ -36,6 +36,8 @@ class Members:
         """Somebody tells of a director, itself perhaps (section 8.10)."""
         state = self._state
         director = self.find_or_learn(link, message.address, "DIRECTOR")
+        if director.is_own:
+            director.last_sequence = max(director.last_sequence, message.last_sequence)
         if director.is_own or director.is_removed:
             return
         if link.is_done:
@@ -51,7 +53,7 @@ class Members:
             return
         director.announced_copies += 1
         state.directors_changed_count += 1
-        self._gossip.flood(message, exclude=link.director)
+        self._gossip.flood(DirectorMessage(message.address), exclude=link.director)
 
     def find_or_learn(self, link: Link, address: DirectorAddress, token: str) -> Director:
         state = self._state

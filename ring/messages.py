@@ -61,9 +61,13 @@ class Hello:
 
 @attrs.frozen
 class Director:
-    """This director exists."""
+    """This director exists.
+
+    `last_sequence` is said only to that director itself: the last command of it that was heard.
+    """
 
     address: DirectorAddress
+    last_sequence: int = 0
 
 
 @attrs.frozen

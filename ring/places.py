@@ -12,7 +12,7 @@ ring; and two directors that send us to each other are not obeyed for ever (DESI
 
 from __future__ import annotations
 
-from ring.directors import Director
+from ring.directors import LASTING_SEQUENCE, Director
 from ring.errors import RemoteProtocolError
 from ring.gossip import Gossip
 from ring.heartbeat import Heartbeat
@@ -63,11 +63,13 @@ class Places:
                     is_stamped=False,
                 )
             link.become_named(link.director)
+            _remind(link, link.director)
             link.director.refusal = ""
             self._heartbeat.restart(link)
             return
         director = self._members.find_or_learn(link, message.address, "ME")
         link.become_named(director)
+        _remind(link, director)
         if not director.is_own:
             director.is_removed = False
             director.forget_sequences()
@@ -186,3 +188,9 @@ class Places:
                 self._neighbours.close(unwanted, "CONNECT requested")
         if not self._neighbours.has_dialled(director):
             self._neighbours.dial(director)
+
+
+def _remind(link: Link, director: Director) -> None:
+    """Tell one of ours how far it had counted, should it have forgotten (DESIGN.md decision 18)."""
+    if link.is_native and director.last_sequence >= LASTING_SEQUENCE:
+        link.send(DirectorMessage(director.address, director.last_sequence))

@@ -41,6 +41,9 @@ STORM_EVENTS = 20_000
 FORGETTING = ("host_flushed", "host_removed", "host_tag_changed", "all_users_flushed")
 """After these a director may learn the same users again, and pass them on again."""
 
+SAID_AGAIN = ("user_conflict_settled", "move_timed_out")
+"""With these a director says on purpose where a user is, changed or not."""
+
 NodeFactory: TypeAlias = Callable[[NodeSettings, float, float], RingNode]
 
 
@@ -127,7 +130,7 @@ class World:
         return [machine for machine in self.machines if not machine.is_off]
 
     def noted(self, machine: Machine, note: Noted) -> None:
-        if note.kind == "user_conflict_settled":
+        if note.kind in SAID_AGAIN:
             self.wire.touched(machine, int(str(note.fields[0][1])))
         elif note.kind in FORGETTING:
             self.wire.forget(machine)

@@ -227,7 +227,7 @@ def _encode_line(message: Message, minor: int, ring_minor: int) -> bytes:
             return b"VERSION\tdirector\t%d\t%d\n" % (major, own_minor)
         case Me(address=address, wall=wall):
             return b"ME\t%s%s\n" % (_place(address), b"" if wall is None else b"\t%d" % wall)
-        case Director(address) | DirectorRemove(address) | Connect(address):
+        case Director(address=address) | DirectorRemove(address) | Connect(address):
             return b"%s\t%s\n" % (token(message).encode(), _place(address))
         case HostsStart(is_complete) | HostsEnd(is_complete):
             return b"%s\t%d\n" % (token(message).encode(), is_complete)

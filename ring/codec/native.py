@@ -429,7 +429,7 @@ SHAPES = (
     _shape(1, Version, ("major", _UINT32), ("minor", _UINT32)),
     _shape(2, Me, ("address", _PLACE), ("wall", _optional(_SECONDS))),
     _shape(3, Hello, ("director_hash", _PROSE)),
-    _shape(4, Director, ("address", _PLACE)),
+    _shape(4, Director, ("address", _PLACE), ("last_sequence", _UINT32), optional=1),
     _shape(5, DirectorRemove, ("address", _PLACE)),
     _shape(6, HostsStart, ("is_complete", _FLAG)),
     _shape(7, HostsEnd, ("is_complete", _FLAG)),

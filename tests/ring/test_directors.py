@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ring.address import DirectorAddress
-from ring.directors import Directors
+from ring.directors import LASTING_SEQUENCE, Directors
 from tests.ring.rig import director
 from tests.ring.vectors import load
 
@@ -134,3 +134,12 @@ def test_restarted_director_counts_from_one_and_is_news_again_if_it_had_counted(
     entry.forget_sequences()
 
     assert (0, 0, copies) == (entry.last_sequence, entry.sync_sequence, entry.announced_copies)
+
+
+def test_director_of_ours_counts_on_after_a_restart() -> None:
+    entry = directors().own
+    entry.last_sequence = LASTING_SEQUENCE
+    entry.announced_copies = 3
+    entry.forget_sequences()
+
+    assert (LASTING_SEQUENCE, 3) == (entry.last_sequence, entry.announced_copies)

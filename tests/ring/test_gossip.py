@@ -63,6 +63,20 @@ def test_command_is_done_and_passed_on_once() -> None:
     assert [KickName(b"bob")] == kicks(rig)
 
 
+@pytest.mark.parametrize(("sequence", "times"), [(5, 2), (1_000_000_005, 1)])
+def test_announcing_a_director_makes_only_commands_of_the_original_news_again(
+    sequence: int, times: int
+) -> None:
+    rig = Rig()
+    left, right = rig.ring()
+    line = f"USER-KICK\t127.0.1.1\t19001\t{sequence}\tbob"
+    left.say(line)
+    right.say("DIRECTOR\t127.0.1.1\t19001")
+    left.say(line)
+
+    assert [line] * times == right.heard()
+
+
 def test_command_of_an_unknown_director_is_passed_on_as_ours() -> None:
     rig = Rig()
     left, right = rig.ring()
@@ -89,7 +103,17 @@ def test_sequence_never_leaves_its_32_bits() -> None:
     right.heard()
     rig.node.command("c", UserKickHash(USER), rig.now)
 
-    assert [f"USER-KICK-HASH\t127.0.1.2\t19001\t1\t{USER}\t0.0.0.0"] == right.heard()
+    assert [f"USER-KICK-HASH\t127.0.1.2\t19001\t1000000000\t{USER}\t0.0.0.0"] == right.heard()
+
+
+def test_sequence_that_begins_again_after_its_last_one_is_believed() -> None:
+    rig = Rig()
+    left, right = rig.ring()
+    left.say(f"USER-KICK\t127.0.1.1\t19001\t{0xFFFFFFFF}\tbob")
+    left.say("USER-KICK\t127.0.1.1\t19001\t1000000000\tbob")
+    left.say(f"USER-KICK\t127.0.1.1\t19001\t{0xFFFFFFFF}\tbob")
+
+    assert ["4294967295", "1000000000"] == [line.split("\t")[3] for line in right.heard()]
 
 
 # --- flooding ---

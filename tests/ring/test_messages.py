@@ -5,7 +5,7 @@ import ipaddress
 import attrs
 import pytest
 
-from ring.messages import CLASSIC_MINOR, NATIVE_MINOR, Director, Users
+from ring.messages import CLASSIC_MINOR, NATIVE_MINOR, Connect, Users
 
 IP = ipaddress.ip_address("10.1.0.1")
 
@@ -23,7 +23,7 @@ def test_our_version_is_above_every_dovecot() -> None:
 
 
 def test_messages_are_values() -> None:
-    from_name = {field.name for field in attrs.fields(Director)}
+    from_name = {field.name for field in attrs.fields(Connect)}
 
     assert from_name == {"address"}
     with pytest.raises(attrs.exceptions.FrozenInstanceError):

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ring.commands import Answer, HostDown, HostSet, UserMove
+from ring.commands import Answer, HostDown, HostSet, UserKickHash, UserMove
 from ring.effects import KickHash
 from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
 from tests.ring.net import HOSTS, Net, address
@@ -246,6 +246,22 @@ def test_restarted_node_takes_hosts_and_users_from_the_ring() -> None:
     assert (HOSTS[0], 7, False) == net.hosts(3)[0]
     assert (HOSTS[1], 100, True) == net.hosts(3)[1]
     assert net.users(2) == net.users(3)
+
+
+def test_restarted_node_is_believed_though_it_had_said_more_than_its_clock_makes_up_for() -> None:
+    net = ring_of(3)
+    for user_hash in some_users(30):
+        net.command(2, UserKickHash(user_hash))
+    net.kill(2)
+    net.run(1)
+    net.start(2)
+    net.run_until(net.is_synced, 5)
+    [user_hash] = some_users(1, first=31)
+    net.command(2, UserKickHash(user_hash))
+
+    for number in net.nodes:
+        kicked = [kick.user_hash for kick in net.kicks(number) if isinstance(kick, KickHash)]
+        assert 1 == kicked.count(user_hash)
 
 
 def test_no_login_waits_while_a_node_dies_and_comes_back() -> None:

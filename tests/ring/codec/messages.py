@@ -166,7 +166,7 @@ exports = st.builds(
 plain_messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Version, major=st.just(1), minor=uint32),
     st.builds(Me, address=places, wall=st.none() | times),
-    st.builds(Director, places),
+    st.builds(Director, places),  # and with a number on native links only
     st.builds(DirectorRemove, places),
     hosts(stamps),
     st.builds(HostRemove, stamp=stamps, ip=ips),

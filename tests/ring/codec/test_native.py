@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ring import limits
+from ring.address import DirectorAddress
 from ring.codec import native
 from ring.errors import LimitExceeded, RemoteProtocolError
 from ring.messages import (
     UNKNOWN_TIMESTAMP,
     Connect,
+    Director,
     Done,
     Hello,
     Host,
@@ -148,6 +150,8 @@ def test_a_place_and_a_stamp_may_grow() -> None:
 
 
 def test_optional_fields_may_be_missing() -> None:
+    assert decoded(frame(4, [V4.packed, 9])) == Director(DirectorAddress(ip=V4, port=9))
+    assert decoded(frame(4, [V4.packed, 9], 7)) == Director(DirectorAddress(ip=V4, port=9), 7)
     assert decoded(frame(8, None, V4.packed, 5)) == Host(stamp=None, ip=V4, weight=5)
     assert decoded(frame(8, None, V4.packed, 5, b"t")) == Host(
         stamp=None, ip=V4, weight=5, tag=b"t"
