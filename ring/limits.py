@@ -167,6 +167,13 @@ POLL_LINGER_S = 0.001
 """How long the poll set waits for the next event by itself before it lets everybody wait together;
 at most POLL_TURN_S in a row, and never while others have something to do."""
 
+POLL_GATHER_S = 0.001
+"""How long the poll set rests before each turn while one read brings several replies of the auth
+service. More would delay ring links, which rest too; logins in crowds wait for 10 ms anyway."""
+
+POLL_CROWD_S = 0.005
+"""How long after such a read it goes on resting."""
+
 AUTH_PENDING_MAX = 65536
 """Requests held back (parked) on one login connection. More: the newest is answered temp_fail."""
 

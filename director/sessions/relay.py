@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import socket
 
+from director.pollset import PollSet
 from director.sessions.auth_service import AuthService
 from director.sessions.directory import Surroundings
 from director.sessions.rewriter import HostFields, Rewriter
@@ -87,8 +88,9 @@ class Relay:
     # --- the auth service -------------------------------------------------------------------------
 
     def auth_connected(self, sock: socket.socket) -> None:
-        self._auth = Stream(self._surroundings.poll_set, sock)
-        self._auth.start(_AuthSide(self, self._auth), is_reading=True)
+        poll_set = self._surroundings.poll_set
+        self._auth = Stream(poll_set, sock)
+        self._auth.start(_AuthSide(poll_set, self, self._auth), is_reading=True)
         if self.unanswered:
             self._auth.send_later(self.unanswered)
         self.client.read_on()
@@ -178,9 +180,10 @@ class Relay:
 class _AuthSide:
     """Handler of a relay's upstream socket."""
 
-    __slots__ = ("_client", "_relay", "_rewriter", "_stream")
+    __slots__ = ("_client", "_poll_set", "_relay", "_rewriter", "_stream")
 
-    def __init__(self, relay: Relay, stream: Stream) -> None:
+    def __init__(self, poll_set: PollSet, relay: Relay, stream: Stream) -> None:
+        self._poll_set = poll_set
         self._relay = relay
         self._client = relay.client
         self._rewriter = relay.rewriter
@@ -196,6 +199,8 @@ class _AuthSide:
         data = self._rewriter.rewrite(data)
         if not data:
             return
+        if data.count(b"\n") > 1:
+            self._poll_set.gather()
         client = self._client
         try:
             client.send(data)

@@ -273,6 +273,47 @@ async def test_run_wakes_for_descriptors_and_for_timers_set_by_other_tasks() -> 
     far.close()
 
 
+async def test_turns_are_rare_as_long_as_requests_come_in_crowds() -> None:
+    """Goal: one turn a POLL_GATHER_S until POLL_CROWD_S after the last crowd. Method: a clock that
+    only sleeping moves, and a handler that meets a crowd and then goes on reading, byte by byte."""
+    now = 0.0
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        slept.append(seconds)
+
+    poll_set = PollSet(lambda: True, lambda: now, sleep)
+    far, near = socket.socketpair()
+    near.setblocking(False)
+    recorder = Recorder(poll_set, near)
+    slept_by_turn: list[int] = []
+    ended = trio.Event()
+
+    def met() -> None:
+        if not slept_by_turn:
+            poll_set.gather()
+        slept_by_turn.append(len(slept))
+        if len(slept_by_turn) == 9:
+            ended.set()
+        else:
+            far.send(b"x")
+
+    recorder.on_readable = met
+    poll_set.add(near.fileno(), recorder)
+    far.send(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll_set.run)
+        await ended.wait()
+        nursery.cancel_scope.cancel()
+    poll_set.discard(near)
+    poll_set.close()
+    far.close()
+
+    assert [0, 1, 2, 3, 4, 5, 5, 5, 5] == slept_by_turn
+
+
 @pytest.mark.parametrize("others_have_work", [False, True])
 async def test_events_that_follow_at_once_are_served_first_unless_others_have_work(
     others_have_work: bool,

@@ -54,6 +54,22 @@ def test_both_generations_of_the_handshake_pass(desk: Desk) -> None:
     assert rest == client.heard()
 
 
+def test_replies_that_come_together_tell_that_logins_come_in_crowds(
+    desk: Desk, pair: tuple[End, End]
+) -> None:
+    client, auth = pair
+    auth.say(OK_U1 + b"\n")
+    auth.say(b"OK\t2\tuser=u1\n")
+
+    assert not desk.poll_set.is_gathering
+
+    auth.say(b"OK\t3\tuser=u1\nOK\t4\tuser=u1\n")
+
+    assert desk.poll_set.is_gathering
+
+    assert 4 == client.heard().count(b"\n")
+
+
 def test_reply_that_wants_a_host_gets_one(pair: tuple[End, End]) -> None:
     client, auth = pair
     auth.say(OK_U1 + b"\n")
