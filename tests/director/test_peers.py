@@ -9,6 +9,7 @@ import trio
 
 from ring.commands import HostDown
 from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
+from tests.director.descriptors import descriptors_left
 from tests.director.rig import Director, make_directors, wait_until
 from tests.director.test_runtime import command
 
@@ -119,6 +120,28 @@ async def test_rubbish_costs_that_connection_and_nothing_else() -> None:
         assert data.startswith(b"VERSION\tdirector\t1\t")
         assert first.runtime.now() > 0  # alive
         nursery.cancel_scope.cancel()
+
+
+async def test_a_lack_of_descriptors_is_waited_out_and_the_neighbour_then_greeted() -> None:
+    async with trio.open_nursery() as nursery:
+        first, second = make_directors(2)
+        second_ip = str(second.address.ip)
+        second.listener.close()
+        nursery.start_soon(first.run)
+        await trio.testing.wait_all_tasks_blocked()
+        with descriptors_left(1):  # for the neighbour's own end
+            peer = await connect_from(second_ip, first)
+            await wait_until(lambda: bool(accept_failures(first)), "the failure")
+        with peer, trio.fail_after(5):
+            data = await peer.recv(1000)
+
+        assert data.startswith(b"VERSION\tdirector\t1\t")
+        assert b"Too many open files" in accept_failures(first)[0]
+        nursery.cancel_scope.cancel()
+
+
+def accept_failures(director: Director) -> list[bytes]:
+    return [line for line in director.lines if b"ring_accept_failed" in line]
 
 
 async def connect_from(ip: str, director: Director) -> trio.socket.SocketType:

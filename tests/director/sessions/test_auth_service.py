@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import socket
-
 import pytest
 
 from ring import limits
+from tests.director.descriptors import descriptors_left
 from tests.director.sessions.rig import Desk
 
 
@@ -31,17 +29,8 @@ def test_everybody_who_waits_shares_one_note_and_is_served_in_order(
 
 
 def test_a_lack_of_descriptors_for_upstream_connections_is_waited_out(desk: Desk) -> None:
-    """The limit leaves room for the two lowest free descriptors: the client's socket pair."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    pair = socket.socketpair()
-    descriptors = max(sock.fileno() for sock in pair) + 1
-    for sock in pair:
-        sock.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
-    try:
+    with descriptors_left(2):  # for the client's socket pair
         client = desk.connect()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     client.say(b"VERSION\t1\t2\n")
     waited = desk.notes("auth_waited_for")
     desk.pass_time(limits.AUTH_RETRY_S)
