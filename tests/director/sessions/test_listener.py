@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ring import limits
 from tests.director.descriptors import descriptors_left
 from tests.director.sessions.rig import Desk
