@@ -132,7 +132,7 @@ class Moves:
         if overlapped is None:
             old = self._reassign(pool, user_hash, host)
             self._gossip.flood(message, exclude=None)
-            self.kill(pool, user_hash, old, host, is_ours=True, stamp=stamp)
+            self.kill(pool, user_hash, old, host, is_ours=True, stamp=stamp, after=after)
         else:
             self._gossip.flood(message, exclude=None)
             self._replace(overlapped, host, stamp, is_ours=True, after=after)
@@ -153,7 +153,7 @@ class Moves:
         old = self._reassign(pool, user_hash, host) if overlapped is None else None
         self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
         if overlapped is None:
-            self.kill(pool, user_hash, old, host, is_ours=False, stamp=stamp)
+            self.kill(pool, user_hash, old, host, is_ours=False, stamp=stamp, after=message.after)
         elif _wins(host, message, overlapped):
             self._replace(overlapped, host, stamp, is_ours=False, after=message.after)
 
@@ -217,6 +217,7 @@ class Moves:
         *,
         is_ours: bool,
         stamp: Stamp | None = None,
+        after: Stamp | None = None,
     ) -> None:
         """Close the user's sessions here and wait until everybody has.
 
@@ -227,7 +228,13 @@ class Moves:
         if key in self._moves:
             return
         move = self._moves[key] = Move(
-            pool=pool, user_hash=user_hash, old=old, is_ours=is_ours, target=host, stamp=stamp
+            pool=pool,
+            user_hash=user_hash,
+            old=old,
+            is_ours=is_ours,
+            target=host,
+            stamp=stamp,
+            after=after,
         )
         pool.mark_moving(user_hash)
         state.timers.set(("move", *key), state.now + limits.MOVE_TIMEOUT_S)

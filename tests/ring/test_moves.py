@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from ring.commands import Answer, HostFlush, UserMove
+from ring.commands import Answer, HostDown, HostFlush, HostResetUsers, UserMove
 from ring.effects import AbortFlushProgram, KickHash, RunFlushProgram
+from ring.link import Link
+from ring.messages import NATIVE_MINOR, Stamp, UserKilledEverywhere
+from ring.messages import UserMove as UserMoveMessage
 from ring.moves import Stage
-from tests.ring.rig import HOSTS, Peer, Rig, alone, settings
+from tests.ring.net import Net
+from tests.ring.rig import HOSTS, Peer, Rig, alone, director, settings
 
 USER = 700
 
@@ -331,3 +335,158 @@ def test_move_ends_though_its_user_was_forgotten_meanwhile() -> None:
     assert Stage.DELAY is stage(rig)
     rig.pass_time(2.1)
     assert stage(rig) is None
+
+
+def test_forgotten_user_whose_move_times_out_is_not_announced() -> None:
+    rig = alone()
+    rig.kicks_answered = False
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.command(HostFlush(ip_address(HOSTS[1])), "flush")
+    rig.pass_time(30.1)
+
+    assert 1 == len(rig.notes("move_timed_out"))
+    assert 0 == rig.node.statistics().users
+
+
+# --- overlapping moves among our own nodes (DESIGN.md decision 17) ---
+
+
+def native_ring(size: int = 3, **changes: object) -> Net:
+    """Return a ring in which the hash of USER leads to HOSTS[3], where it is, synced."""
+    net = Net(size, settings=changes)
+    net.start_all()
+    assert "10.1.0.4" == net.login(1, USER)
+    net.run(5)
+    assert net.is_synced()
+    return net
+
+
+def order_move(net: Net, number: int, ip: str) -> None:
+    """An administrator orders a move; nobody else hears of it before `net.settle`."""
+    net.nodes[number].command("move", UserMove(user_hash=USER, ip=ip_address(ip)), net.now)
+
+
+def places(net: Net) -> set[tuple[str, Stage | None]]:
+    """Return where the nodes have the user, and how far they are with moving it."""
+    return {
+        (net.users(number)[USER][0], net.nodes[number].user_status(USER, b"", net.now).stage)
+        for number in net.nodes
+    }
+
+
+def test_of_two_moves_at_once_the_one_to_the_lower_host_wins_everywhere() -> None:
+    net = native_ring()
+    order_move(net, 1, "10.1.0.3")
+    order_move(net, 2, "10.1.0.2")
+    net.settle()
+    assert {("10.1.0.2", Stage.DELAY)} == places(net)
+    net.run(3)
+
+    assert {("10.1.0.2", None)} == places(net)
+    assert ["10.1.0.3"] == [str(note["instead_of"]) for note in net.notes(1, "move_replaced")]
+    assert [] == net.notes(2, "move_replaced")
+    assert [1, 1, 1] == [len(net.kicks(number)) for number in net.nodes]
+
+
+def test_of_two_moves_at_once_the_one_to_a_usable_host_wins_everywhere() -> None:
+    net = native_ring()
+    net.command(1, HostDown(ip_address("10.1.0.2")))
+    net.run(1)
+    order_move(net, 1, "10.1.0.3")
+    order_move(net, 2, "10.1.0.2")
+    net.settle()
+
+    assert {("10.1.0.3", Stage.DELAY)} == places(net)
+
+
+def test_move_whose_author_knew_of_the_other_wins_though_its_host_is_higher() -> None:
+    """The other one has come no farther than the author when that empties its host."""
+    net = native_ring()
+    order_move(net, 1, "10.1.0.2")
+    net.hang(3)
+    net.settle()
+    assert Stage.WAIT_EVERYONE is net.nodes[2].user_status(USER, b"", net.now).stage
+    net.command(2, HostResetUsers(ip=ip_address("10.1.0.2"), parallel_max=10))
+    net.wake(3)
+    assert {("10.1.0.4", Stage.DELAY)} == places(net)
+    net.run(3)
+
+    assert {("10.1.0.4", None)} == places(net)
+    assert ["10.1.0.2"] == [str(note["instead_of"]) for note in net.notes(1, "move_replaced")]
+
+
+def test_flush_program_of_a_move_that_is_replaced_is_aborted() -> None:
+    rig = alone_and_native(has_flush_program=True)
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    assert Stage.FLUSHING is stage(rig)
+    rig.command(HostResetUsers(ip=ip_address(HOSTS[1]), parallel_max=None))
+
+    assert [AbortFlushProgram(1)] == [e for e in rig.effects if isinstance(e, AbortFlushProgram)]
+    assert 1 == len(rig.notes("move_replaced"))
+
+
+def test_ended_moves_are_forgotten_when_nobody_can_still_be_delaying_them() -> None:
+    rig = alone_and_native()
+    for user_hash in (USER, USER + 1):
+        rig.command(UserMove(user_hash=user_hash, ip=ip_address(HOSTS[1])))
+        rig.pass_time(2.1)
+        assert stage(rig, user_hash) is None
+        rig.pass_time(10)
+
+    assert [(b"", USER + 1)] == list(rig.node._moves._ended)
+
+
+def test_all_clear_that_names_a_move_before_its_kick_is_done_ends_the_waiting() -> None:
+    """A ring that is only just taking a director in did not wait for it."""
+    rig = Rig()
+    rig.kicks_answered = False
+    left, _ = rig.ring()
+    left.say(f"USER\t{USER}\t{HOSTS[0]}\tNOW")
+    left.say(f"USER-MOVE\t127.0.1.1\t19001\t1\t{USER}\t{HOSTS[1]}")
+    moved, cleared = (Stamp(origin=director("127.0.1.1"), sequence=sequence) for sequence in (1, 2))
+    rig.node._moves.killed_everywhere_received(
+        link_of(rig, left), UserKilledEverywhere(stamp=cleared, user_hash=USER, move=moved)
+    )
+    assert Stage.KILLING is stage(rig)
+    rig.node.kick_finished(1, None, rig.now)
+
+    assert Stage.DELAY is stage(rig)
+
+
+def test_move_that_was_overtaken_by_its_successor_changes_nothing() -> None:
+    rig = Rig(settings(others=("127.0.1.3",), minor=NATIVE_MINOR))
+    rig.serve_alone()
+    link = link_of(rig, rig.dial_in("127.0.1.3"))
+    first, second = (Stamp(origin=director(f"127.0.1.{author}"), sequence=1) for author in (1, 3))
+    for stamp, ip, after in ((second, HOSTS[1], first), (first, HOSTS[0], None)):
+        message = UserMoveMessage(stamp=stamp, user_hash=USER, ip=ip_address(ip), after=after)
+        rig.node._moves.move_received(link, message)
+
+    assert HOSTS[1] == current(rig)
+
+
+def test_user_with_nowhere_to_go_is_kicked_and_its_end_not_remembered() -> None:
+    rig = alone_and_native()
+    rig.place(USER, HOSTS[0])
+    for ip in HOSTS:
+        rig.command(HostDown(ip_address(ip)))
+    rig.command(HostResetUsers(ip=ip_address(HOSTS[0]), parallel_max=None))
+    rig.pass_time(2.1)
+
+    assert [KickHash(user_hash=USER, except_ip=None)] == rig.kicks()
+    assert stage(rig) is None
+    assert {} == rig.node._moves._ended
+
+
+def alone_and_native(**changes: object) -> Rig:
+    rig = Rig(settings(others=(), minor=NATIVE_MINOR, **changes))
+    assert rig.node.is_native_ring
+    return rig
+
+
+def link_of(rig: Rig, peer: Peer) -> Link:
+    link = rig.node.link(peer.link_id)
+    assert link is not None
+    return link
