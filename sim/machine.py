@@ -268,10 +268,14 @@ class Machine:
             effects = node.drain()
             for effect in effects:
                 self._perform(effect)
-            if not self._write_or_wait(node) and not effects:
-                break
-        if node is not None and node is self.node:
+            if effects:
+                continue
+            if self.world.plan.batch_s:
+                self._write_later(node)
+            else:
+                self._write(node)
             self._keep_timer(node)
+            return
 
     def _keep_timer(self, node: RingNode) -> None:
         deadline = node.deadline
@@ -283,20 +287,20 @@ class Machine:
         if at != self._tick_at or incarnation != self.incarnation:
             return
         self._tick_at = float("inf")
+        node = self.node
+        if node is not None and not self.is_paused and node.deadline > self.world.now:
+            self._keep_timer(node)  # what was due then was put off since, as for each sign of life
+            return
         self.post(self._tick)
 
     def _tick(self) -> None:
-        if self.node is not None and self.node.deadline <= self.world.now:
+        if self.node is not None:
             self.node.tick(self.world.now)
 
-    def _write_or_wait(self, node: RingNode) -> bool:
-        batch_s = self.world.plan.batch_s
-        if not batch_s:
-            return self._write(node)
+    def _write_later(self, node: RingNode) -> None:
         if not self._is_writer_due and next(iter(node.links_with_output()), None) is not None:
             self._is_writer_due = True
-            self.world.at(self.world.now + batch_s, self._writer_due)
-        return False
+            self.world.at(self.world.now + self.world.plan.batch_s, self._writer_due)
 
     def _writer_due(self) -> None:
         self._is_writer_due = False
@@ -304,25 +308,23 @@ class Machine:
             self._write(self.node)
             self.pump()
 
-    def _write(self, node: RingNode) -> bool:
+    def _write(self, node: RingNode) -> None:
         """Let every link send as far as its window goes. hot: every event of a run"""
-        is_written = False
-        window = self.world.plan.window_bytes
-        for link_id in list(node.links_with_output()):
+        for link_id in node.links_with_output():
             end = self._ends.get(link_id)
             link = node.link(link_id)
             if end is None or link is None or not end.is_open:
                 continue
-            room = min(window - end.outgoing.bytes_queued, limits.SEND_BYTES)
-            if room <= 0:
-                end.outgoing.is_full = True
-                self.world.wire.blocked(end)
-                continue
-            data = link.take_output(room, int(self.wall))
-            if data:
-                is_written = True
-                self._send(end, data)
-        return is_written
+            data = b"more"
+            while data:
+                room = self.world.plan.window_bytes - end.outgoing.bytes_queued
+                if room <= 0:
+                    end.outgoing.is_full = True
+                    self.world.wire.blocked(end)
+                    break
+                data = link.take_output(min(room, limits.SEND_BYTES), int(self.wall))
+                if data:
+                    self._send(end, data)
 
     def _send(self, end: End, data: bytes) -> None:
         network = self.world.network

@@ -17,7 +17,7 @@ is a window with a name.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from ring.address import IpAddress
@@ -90,7 +90,7 @@ class Wire:
 
     # --- what is said ---------------------------------------------------------------------------
 
-    def sent(self, end: End, messages: list[Message]) -> None:
+    def sent(self, end: End, messages: Sequence[Message]) -> None:
         world = self._world
         for message in messages:
             self.messages[type(message).__name__] += 1
@@ -108,7 +108,7 @@ class Wire:
             if stamp is not None and not isinstance(message, Sync):
                 self._stamp_sent(end, stamp, message)
 
-    def heard(self, end: End, messages: list[Message]) -> None:
+    def heard(self, end: End, messages: Sequence[Message]) -> None:
         for message in messages:
             if isinstance(message, UserWeak):
                 self.touched(end.machine, message.user_hash)

@@ -18,6 +18,7 @@ from ring.effects import Noted
 from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
 from ring.node import RingNode
 from ring.settings import HostSetting, NodeSettings
+from sim.actions import Crash
 from sim.administrators import Administrators
 from sim.faults import Faults
 from sim.machine import Machine
@@ -65,6 +66,11 @@ class World:
         self.troubles: dict[str, tuple[int, float]] = {}
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = itertools.count()
+        self._snapshot_takers = {
+            action.director
+            for action in plan.actions
+            if isinstance(action, Crash) and action.snapshot != "none"
+        }
         self._events_in_second = 0
         self._storm_events = STORM_EVENTS + 20 * plan.users * plan.directors
         self.network = Network(self)
@@ -111,9 +117,10 @@ class World:
         self.promises.check_conflicts()
         self.promises.check_parked()
         self.administrators.check_answers()
-        if int(self.now) % SNAPSHOT_EVERY_S == 0 and self.plan.directors <= 20:
+        if int(self.now) % SNAPSHOT_EVERY_S == 0:
             for machine in self.live():
-                machine.snapshots.append(machine.take_snapshot())
+                if machine.number in self._snapshot_takers:
+                    machine.snapshots.append(machine.take_snapshot())
         self.at(self.now + 1.0, self._second)
 
     @staticmethod
