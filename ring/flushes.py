@@ -49,9 +49,9 @@ class Flushes:
     @property
     def has_work(self) -> bool:
         """Tell whether a walk stopped because it had its turn, not because of its limit."""
-        return self._state.is_synced and any(
-            self._moves.moving_count < reset.parallel_max for reset in self._resets
-        )
+        if not self._resets or not self._state.is_synced:
+            return False
+        return any(self._moves.moving_count < reset.parallel_max for reset in self._resets)
 
     def commanded(self, token: Hashable, command: HostResetUsers) -> Answer | None:
         """Move the users of a host to where they belong now; None: under way (section 13)."""

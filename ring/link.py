@@ -140,12 +140,21 @@ class Link:
     @property
     def is_overflowing(self) -> bool:
         """Tell whether the peer reads too slowly to be kept (`director_output_buffer_size`)."""
-        held_bytes = HELD_MESSAGE_BYTES * len(self._held)
-        return len(self._output) + held_bytes + self._open_bytes() > self._output_bytes_max
+        queued_bytes = len(self._output) + HELD_MESSAGE_BYTES * len(self._held)
+        if self._open_users:
+            queued_bytes += self._open_bytes()
+        return queued_bytes > self._output_bytes_max
+
+    @property
+    def has_output(self) -> bool:
+        """Tell whether `take_output` would return anything. hot: every stimulus"""
+        if self._output or self._export is not None:
+            return True
+        return self.has_version and bool(self._open_users)
 
     @property
     def output_bytes(self) -> int:
-        """About how much waits to be sent; 0 exactly if `take_output` would return nothing."""
+        """About how much waits to be sent; 0 exactly if there is no output."""
         open_bytes = self._open_bytes() if self.has_version else 0
         return len(self._output) + open_bytes + (self._export is not None)
 
@@ -155,8 +164,6 @@ class Link:
         return bool(self._output) or self._export is not None
 
     def _open_bytes(self) -> int:
-        if not self._open_users:
-            return 0
         return CLASSIC_USER_BYTES * sum(map(len, self._open_users.values()))
 
     def __str__(self) -> str:

@@ -27,7 +27,10 @@ from ring.users import ABSENT, SHARDS_COUNT, is_expired, is_near_expiry
 
 SWEEPS_PER_EXPIRY = 10
 SWEEP_INTERVAL_S = 0.25
-"""Every shard is swept ten times in a user's lifetime, in steps of at least a quarter second."""
+SWEEP_INTERVAL_MAX_S = 2.0
+SWEEP_USERS = 1024
+"""Every shard is swept ten times in a user's lifetime, in steps of at least a quarter second. Few
+users are swept so many at a time (some 0.5 ms), so that a small director wakes up less often."""
 
 STUCK_WEAK_S = 30
 """An expired weak user is kept this much longer, then dropped (users-and-hosts.md section 6)."""
@@ -301,9 +304,11 @@ class Lookups:
         state = self._state
         expire_s = state.settings.user_expire_s
         pass_s = expire_s / SWEEPS_PER_EXPIRY
-        step_s = max(SWEEP_INTERVAL_S, pass_s / SHARDS_COUNT)
+        users = sum(len(pool.table) for pool in state.pools.values())
+        step_s = min(SWEEP_INTERVAL_MAX_S, pass_s * SWEEP_USERS / max(users, 1))
+        step_s = max(SWEEP_INTERVAL_S, pass_s / SHARDS_COUNT, step_s)
         state.timers.set("sweep", state.now + step_s)
-        shards = max(1, round(SHARDS_COUNT * step_s / pass_s))
+        shards = min(SHARDS_COUNT, max(1, round(SHARDS_COUNT * step_s / pass_s)))
         for pool in state.pools.values():
             self._drop_stuck_weak(pool)
             for index in range(self._next_shard, self._next_shard + shards):

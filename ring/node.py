@@ -148,7 +148,7 @@ class RingNode:
         return self._state.links.get(link_id)
 
     def links_with_output(self) -> Iterator[LinkId]:
-        return (i for i, link in self._state.links.items() if link.output_bytes)
+        return (i for i, link in self._state.links.items() if link.has_output)
 
     def user_count(self, host: MailHost) -> int:
         pool = self._state.pools.get(host.tag)

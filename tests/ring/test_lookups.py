@@ -332,7 +332,7 @@ def test_weak_user_whose_host_is_flushed_is_placed_anew_and_no_longer_weak() -> 
     rig, left, _, stored = near_expiry_ring()
     assert host_of(rig, 5) is None
     left.say(f"HOST-FLUSH\t127.0.1.1\t19001\t9\t{stored}")
-    rig.pass_time(0.5)
+    rig.pass_time(2.0)
     assert rig.node.statistics().weak == 0
     left.say(f"SYNC\t{rig.own_fields}\t{rig.node._state.sync_sequence}\t9\tNOW\tHH")
 
