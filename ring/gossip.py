@@ -58,6 +58,8 @@ CHANGED = Refreshed(True, False)
 
 
 def _is_later(sequence: int, last: int) -> bool:
+    if sequence < LASTING_SEQUENCE <= last:
+        return True  # one of ours was replaced by a Dovecot director
     ahead = (sequence - last) % SEQUENCES
     return 0 < ahead < SEQUENCES // 2 or (ahead > 0 and not last)
 

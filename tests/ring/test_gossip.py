@@ -77,6 +77,16 @@ def test_announcing_a_director_makes_only_commands_of_the_original_news_again(
     assert [line] * times == right.heard()
 
 
+def test_dovecot_director_in_place_of_one_of_ours_is_believed() -> None:
+    rig = Rig()
+    left, right = rig.ring()
+    left.say("USER-KICK\t127.0.1.1\t19001\t1600000000\tbob")
+    line = "USER-KICK\t127.0.1.1\t19001\t1\tbob"
+    left.say(line, line)
+
+    assert ["USER-KICK\t127.0.1.1\t19001\t1600000000\tbob", line] == right.heard()
+
+
 def test_command_of_an_unknown_director_is_passed_on_as_ours() -> None:
     rig = Rig()
     left, right = rig.ring()
