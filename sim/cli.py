@@ -6,7 +6,9 @@ kept, 1 one was broken (the last line is the command that shows it again), 2 wro
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,38 @@ def sim() -> None:
     """Play rings of the real node code through faults, in virtual time, and check its promises."""
 
 
-def _drawing(function: click.decorators.FC) -> click.decorators.FC:
+def _drawing(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options that say what to draw, as the argument `drawn`."""
+
+    @functools.wraps(verb)
+    def with_drawn(
+        directors: int | None,
+        users: int | None,
+        hours: float | None,
+        faults: str | None,
+        codec: str | None,
+        pace: str,
+        settings: tuple[str, ...],
+        **others: object,
+    ) -> None:
+        from sim.plan import parse_settings
+        from sim.soak import Drawn
+
+        try:
+            parse_settings(settings)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        drawn = Drawn(
+            directors=directors,
+            users=users,
+            hours=hours,
+            faults=None if faults is None else _kinds(faults),
+            codec=codec,
+            pace=pace,
+            settings=settings,
+        )
+        verb(drawn=drawn, **others)
+
     for option in reversed(
         (
             click.option("--directors", type=click.IntRange(1, 250), help="Default: drawn."),
@@ -46,68 +79,57 @@ def _drawing(function: click.decorators.FC) -> click.decorators.FC:
             click.option("--hours", type=float, help="Virtual hours of faults. Default: drawn."),
             click.option("--faults", help="Kinds with commas between them, or none or all."),
             click.option("--codec", type=click.Choice(["native", "classic", "mixed"])),
+            click.option(
+                "--pace",
+                type=click.Choice(["rush", "daily", "both"]),
+                default="rush",
+                show_default=True,
+                help="A minute full of faults, hours with some, or both in turn.",
+            ),
+            click.option(
+                "--set",
+                "settings",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="Any other setting of a scenario file, as hosts=20; may be repeated.",
+            ),
         )
     ):
-        function = option(function)
-    return function
+        with_drawn = option(with_drawn)
+    return with_drawn
 
 
-def _drawn(
-    directors: int | None,
-    users: int | None,
-    hours: float | None,
-    faults: str | None,
-    codec: str | None,
-) -> Drawn:
+def _kinds(text: str) -> tuple[str, ...]:
     from sim.actions import ACTIONS
-    from sim.soak import Drawn
 
-    kinds: tuple[str, ...] | None = None
-    if faults is not None:
-        kinds = tuple(ACTIONS) if faults == "all" else tuple(filter(None, faults.split(",")))
-        kinds = () if faults == "none" else kinds
-        unknown = set(kinds) - set(ACTIONS)
-        if unknown:
-            raise click.UsageError(f"no such fault: {', '.join(sorted(unknown))}")
-    return Drawn(directors=directors, users=users, hours=hours, faults=kinds, codec=codec)
+    if text in ("all", "none"):
+        return tuple(ACTIONS) if text == "all" else ()
+    kinds = tuple(filter(None, text.split(",")))
+    unknown = set(kinds) - set(ACTIONS)
+    if unknown:
+        raise click.UsageError(f"no such fault: {', '.join(sorted(unknown))}")
+    return kinds
 
 
 @sim.command()
 @click.option("--seed", type=int, default=1, show_default=True)
 @_drawing
 @click.option("--trace", is_flag=True, help="Print every event.")
-@click.option("--no-tap", is_flag=True, help="Do not read along on the wire: twice as fast.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the plan to this file.")
-def run(
-    seed: int,
-    directors: int | None,
-    users: int | None,
-    hours: float | None,
-    faults: str | None,
-    codec: str | None,
-    trace: bool,
-    no_tap: bool,
-    save: Path | None,
-) -> None:
+def run(seed: int, drawn: Drawn, trace: bool, save: Path | None) -> None:
     """Play the run of one seed."""
-    import attrs
-
     from sim.plan import format_plan
     from sim.run import run as run_plan
-    from sim.swarm import draw_plan
 
-    drawn = _drawn(directors, users, hours, faults, codec)
-    plan = draw_plan(
-        seed, directors=directors, users=users, hours=hours, faults=drawn.faults, codec=codec
-    )
-    if no_tap:
-        plan = attrs.evolve(plan, is_tapped=False)
+    plan = drawn.plan(seed)
     if save is not None:
         save.write_text(format_plan(plan))
-    _show(run_plan(plan, is_trace_kept=trace), is_traced=trace, replay=_command(seed, drawn))
+    replay = replay_command(seed, drawn)
+    _show(run_plan(plan, is_trace_kept=trace), is_traced=trace, replay=replay)
 
 
-def _command(seed: int, drawn: Drawn) -> str:
+def replay_command(seed: int, drawn: Drawn) -> str:
+    """Return the command that plays a seed again."""
     words = [f"python -m sim run --seed {seed}"]
     if drawn.faults is not None:
         words.append(f"--faults {','.join(drawn.faults) or 'none'}")
@@ -115,6 +137,9 @@ def _command(seed: int, drawn: Drawn) -> str:
         value = getattr(drawn, name)
         if value is not None:
             words.append(f"--{name} {value}")
+    if drawn.pace_of(seed) != "rush":
+        words.append(f"--pace {drawn.pace_of(seed)}")
+    words += [f"--set {setting}" for setting in drawn.settings]
     return " ".join(words)
 
 
@@ -146,17 +171,7 @@ def _fail(outcome: Outcome, replay: str) -> None:
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The first one.")
 @_drawing
-def soak(
-    minutes: float,
-    virtual_hours: float,
-    jobs: int,
-    seed: int,
-    directors: int | None,
-    users: int | None,
-    hours: float | None,
-    faults: str | None,
-    codec: str | None,
-) -> None:
+def soak(minutes: float, virtual_hours: float, jobs: int, seed: int, drawn: Drawn) -> None:
     """Play seed after seed until time is up or a promise is broken."""
     from rich.console import Console
 
@@ -170,7 +185,6 @@ def soak(
                 f" {summary.logins} logins, seed {seed}"
             )
 
-    drawn = _drawn(directors, users, hours, faults, codec)
     summary, broken = soak_seeds(
         seed,
         minutes=minutes,
@@ -181,7 +195,7 @@ def soak(
     )
     summary.print(Console())
     if broken is not None:
-        _fail(broken, _command(broken.plan.seed, drawn))
+        _fail(broken, replay_command(broken.plan.seed, drawn))
     click.echo("all promises kept")
 
 

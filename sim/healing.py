@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ring import limits
 from ring.hosts import MailHosts
-from ring.lookups import STUCK_WEAK_S
+from ring.lookups import STUCK_WEAK_S, SWEEPS_PER_EXPIRY
 from ring.users import expiry_margin_s
 from sim.promises import Promise
 from sim.randomness import digest32
@@ -48,7 +48,8 @@ def heal(world: World) -> None:
     world.workload.close()
     world.trace.add(world.now, "-----", "! everybody leaves")
     skew_s = 2 * world.plan.skew_s + world.promises.worst_jump_s  # users from the future
-    rest_s = world.plan.expire_s + STUCK_WEAK_S + limits.MOVE_TIMEOUT_S + skew_s + REST_EXTRA_S
+    expire_s = world.plan.expire_s * (1 + 1 / SWEEPS_PER_EXPIRY)
+    rest_s = expire_s + STUCK_WEAK_S + limits.MOVE_TIMEOUT_S + skew_s + REST_EXTRA_S
     _await(world, rest_s, Promise.AT_REST, rest_trouble)
     _await(world, TALK_S[codec], Promise.QUIET, quiet_trouble)
 

@@ -96,7 +96,7 @@ def parse_plan(text: str) -> tuple[Plan, str, str]:
         if line.startswith("#"):
             comment.append(line[1:].strip())
         elif line.startswith("set "):
-            values.update(_parse_settings(line.split()[1:]))
+            values.update(parse_settings(line.split()[1:]))
         elif line.strip():
             actions.append(parse_action(line))
     if "seed" not in values:
@@ -109,7 +109,12 @@ def read_plan(path: Path) -> tuple[Plan, str, str]:
     return parse_plan(path.read_text())
 
 
-def _parse_settings(words: Iterable[str]) -> dict[str, object]:
+def parse_settings(words: Iterable[str]) -> dict[str, object]:
+    """Return the values of words like `users=40`.
+
+    Raises:
+        ValueError: there is no such setting.
+    """
     kinds = {field.name: str(field.type) for field in attrs.fields(Plan)}
     values: dict[str, object] = {}
     for word in words:

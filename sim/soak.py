@@ -9,32 +9,46 @@ from collections.abc import Callable, Generator
 
 import attrs
 
+from sim.plan import Plan, parse_settings
 from sim.report import Summary
 from sim.run import Outcome, run
-from sim.swarm import draw_plan
+from sim.swarm import PACES, draw_plan
 
 
 @attrs.frozen(kw_only=True)
 class Drawn:
-    """What the command line fixes of the plans to draw; None or 0 lets the seed decide."""
+    """What the command line fixes of the plans to draw; None lets the seed decide.
+
+    `pace` is one of the swarm's, or `both`: seeds take turns. `settings` are any others of a plan,
+    spelled as in a scenario file.
+    """
 
     directors: int | None = None
     users: int | None = None
     hours: float | None = None
     faults: tuple[str, ...] | None = None
     codec: str | None = None
+    pace: str = "rush"
+    settings: tuple[str, ...] = ()
+
+    def pace_of(self, seed: int) -> str:
+        return PACES[seed % len(PACES)] if self.pace == "both" else self.pace
+
+    def plan(self, seed: int) -> Plan:
+        return draw_plan(
+            seed,
+            directors=self.directors,
+            users=self.users,
+            hours=self.hours,
+            faults=self.faults,
+            codec=self.codec,
+            pace=self.pace_of(seed),
+            settings=parse_settings(self.settings),
+        )
 
 
 def run_seed(seed: int, drawn: Drawn) -> Outcome:
-    plan = draw_plan(
-        seed,
-        directors=drawn.directors,
-        users=drawn.users,
-        hours=drawn.hours,
-        faults=drawn.faults,
-        codec=drawn.codec,
-    )
-    outcome = run(plan)
+    outcome = run(drawn.plan(seed))
     if outcome.violation is None:  # nobody will read these, and they are sent between processes
         outcome = attrs.evolve(outcome, lines=())
     return outcome

@@ -7,14 +7,20 @@ draws from streams of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
+from ring.users import expiry_margin_s
 from sim import actions
 from sim.actions import ACTIONS, Action
-from sim.plan import Plan
+from sim.plan import Plan, changed
 from sim.randomness import Stream
+
+PACES = ("rush", "daily")
+"""What a run is like. `rush`: a minute in which sessions last seconds and several faults of each
+kind overlap, to meet races. `daily`: hours of a small installation, with Dovecot's default expiry,
+sessions of minutes, and a few faults of each kind an hour, to meet what needs time."""
 
 KIND_PROBABILITY = 0.22
 CALM_PROBABILITY = 0.08
@@ -35,26 +41,30 @@ def draw_plan(
     hours: float | None = None,
     faults: Iterable[str] | None = None,
     codec: str | None = None,
+    pace: str = "rush",
+    settings: Mapping[str, object] | None = None,
 ) -> Plan:
-    """Return the plan of a seed; what is given is not drawn."""
+    """Return the plan of a seed; what is given is not drawn.
+
+    `settings` are any others of a plan, by name.
+    """
     stream = Stream(seed, "swarm")
     drawn_directors = stream.choice((1, 2, 2, 3, 3, 3, 4, 4, 5, 6))
     drawn_codec = stream.choice(("native", "native", "native", "classic", "mixed"))
     drawn_users = stream.choice((10, 25, 40))
     directors = directors or drawn_directors
-    users = users or drawn_users
     expire_s = stream.choice((20, 30, 40))
     margin_s = max(3, expire_s // 10)
-    faults_s = hours * 3600.0 if hours else stream.uniform(30.0, 60.0)
+    drawn_faults_s = stream.uniform(30.0, 60.0)
     plan = Plan(
         seed=seed,
         directors=directors,
-        codec=codec or drawn_codec,
-        users=users,
+        codec=drawn_codec,
+        users=drawn_users,
         devices=stream.choice((1, 2, 2, 3)),
         hosts=stream.choice((3, 4, 6)),
         tags=stream.choice((1, 1, 1, 2)),
-        faults_s=round(faults_s, 3),
+        faults_s=round(drawn_faults_s, 3),
         expire_s=expire_s,
         kick_delay_s=stream.choice((0.5, 2.0)),
         session_s=stream.choice((4.0, 8.0, 20.0)),
@@ -69,10 +79,31 @@ def draw_plan(
         abandon=stream.choice((0.0, 0.0, 0.3)),
         batch_s=stream.choice((0.0, 0.0, 0.0, 0.02)),
     )
+    if pace == "daily":
+        plan = _daily(plan)
+    given = {"users": users, "faults_s": hours and round(hours * 3600.0, 3), "codec": codec}
+    given = {name: value for name, value in given.items() if value}
+    plan = changed(plan, {**given, **(settings or {})})
     enabled = set(faults) if faults is not None else _enabled(stream)
     if plan.missing:
         enabled.discard("remove-director")  # the rest might not know each other
-    return _with_actions(plan, enabled)
+    return _with_actions(plan, enabled, span_s=3600.0 if pace == "daily" else 60.0)
+
+
+def _daily(plan: Plan) -> Plan:
+    """Return the plan at the pace of every day."""
+    stream = Stream(plan.seed, "daily")
+    expire_s = 900
+    return attrs.evolve(
+        plan,
+        users=stream.choice((40, 100, 200)),
+        faults_s=round(stream.uniform(3600.0, 4 * 3600.0), 3),
+        expire_s=expire_s,
+        kick_delay_s=2.0,
+        session_s=stream.choice((60.0, 600.0, 1800.0)),
+        pause_s=stream.choice((300.0, 1200.0, 3600.0)),
+        skew_s=(expiry_margin_s(expire_s) - 2.2) / 2 if plan.skew_s else 0.0,
+    )
 
 
 def _enabled(stream: Stream) -> set[str]:
@@ -81,14 +112,14 @@ def _enabled(stream: Stream) -> set[str]:
     return {verb for verb in ACTIONS if stream.chance(KIND_PROBABILITY)}
 
 
-def _with_actions(plan: Plan, enabled: set[str]) -> Plan:
+def _with_actions(plan: Plan, enabled: set[str], span_s: float) -> Plan:
+    """Draw up to ACTIONS_MAX of each kind for each `span_s`."""
     drawn: list[Action] = []
     for verb in ACTIONS:
         if verb not in enabled:
             continue
         stream = Stream(plan.seed, "kind", verb)
-        minutes = plan.faults_s / 60.0
-        count = max(1, round(minutes * stream.integer(1, ACTIONS_MAX)))
+        count = max(1, round(plan.faults_s / span_s * stream.integer(1, ACTIONS_MAX)))
         for index in range(count):
             action = _draw(verb, plan, Stream(plan.seed, "action", verb, index))
             if action is not None:
