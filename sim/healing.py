@@ -42,7 +42,7 @@ def heal(world: World) -> None:
     codec = world.plan.codec
     _await(world, RING_S[codec], Promise.ONE_RING, ring_trouble)
     _await(world, RING_S[codec], Promise.SAME_HOSTS, hosts_trouble)
-    _check_weights(world)
+    check_weights(world)
     world.workload.is_open = False
     _await_users(world)
     world.workload.close()
@@ -185,7 +185,7 @@ def quiet_trouble(world: World) -> str:
 # --- weights ----------------------------------------------------------------------------------
 
 
-def _check_weights(world: World) -> None:
+def check_weights(world: World) -> None:
     """Do hosts get their share, and does a host that goes take nobody else along?"""
     machine = world.live()[0]
     assert machine.node is not None

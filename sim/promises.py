@@ -197,12 +197,13 @@ class Promises:
             f"user {user.number} is live on {session.ip} through {session.machine.lane} and on"
             f" {others[0].ip} through {others[0].machine.lane}"
         )
-        if not window and self.classic_window(Promise.ONE_HOST, "race", detail):
+        if window:
+            self.excuse(Promise.ONE_HOST, window, detail)
+        elif self.classic_window(Promise.ONE_HOST, "race", detail):
             window = "classic race"
-        if not window:
+        else:
             self.break_(Promise.ONE_HOST, detail)
         self.conflicts_count += 1
-        self.excuse(Promise.ONE_HOST, window, detail)
         self.open_conflicts[user.number] = Conflict(user=user, began_at=world.now, window=window)
 
     def session_ended(self, session: Session) -> None:
