@@ -11,7 +11,7 @@ import imaplib
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -20,12 +20,13 @@ from typing import Self
 from tests.interop.backends import Backends
 from tests.interop.clients import ImapSession, backends_of, imap_backend
 from tests.interop.programs import wait_until
-from tests.interop.proxies import Proxy
+from tests.interop.proxies import DirectorKind, Proxy
 
 LOGIN = re.compile(r"imap-login: Info: Login: user=<(.+?)>,.* lip=(\S+?),.* session=<(.+?)>")
 END = re.compile(r"imap\(.+?\)<\d+><(.+?)>: Info: (?:Disconnected|Logged out|Connection closed)")
 
 LOOK_INTERVAL_S = 0.05
+LISTED_TIMEOUT_S = 10.0
 
 Held = tuple[str, str]
 """A session that a client holds: the name it logged in with, and the proxy."""
@@ -74,7 +75,7 @@ class Clients:
         self.proxies = proxies
         self._sessions: dict[Held, ImapSession] = {}
 
-    def open(self, users: Iterable[str], proxies: list[Proxy] | None = None) -> set[Held]:
+    def open(self, users: Collection[str], proxies: list[Proxy] | None = None) -> set[Held]:
         """Log each user in over each proxy; return what is now held."""
         opened = set()
         for proxy in proxies or self.proxies:
@@ -83,6 +84,8 @@ class Clients:
                 assert held not in self._sessions, f"{held} is open already"
                 self._sessions[held] = ImapSession(proxy.ip, user)
                 opened.add(held)
+            if proxy.settings.kind is DirectorKind.REAL:
+                _wait_listed(proxy, users)
         return opened
 
     def alive(self) -> set[Held]:
@@ -118,6 +121,19 @@ class Clients:
     ) -> None:
         for session in self._sessions.values():
             session.close()
+
+
+def _wait_listed(proxy: Proxy, users: Collection[str]) -> None:
+    """Return when the login processes can be told to close the users' sessions.
+
+    They connect to `ipc` a moment after they serve; Dovecot's director kicks once, and hopes.
+    """
+
+    def are_listed() -> bool:
+        lines = proxy.dovecot.doveadm("proxy", "list").stdout.splitlines()
+        return set(users) <= {line.split()[0] for line in lines}
+
+    wait_until(are_listed, LISTED_TIMEOUT_S, "sessions in the list of proxied ones")
 
 
 class ReturningClients:
