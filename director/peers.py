@@ -5,11 +5,10 @@ What the bytes mean is the node's business. A connection is two tasks in one nur
     reader   receive at most RECEIVE_BYTES -> runtime.received -> (checkpoint) -> again
     writer   wait for output -> take at most SEND_BYTES of it -> send -> again
 
-The writer takes whatever has gathered since it last ran, and rests for GOSSIP_PAUSE_S after it has
-sent nothing but users: that is the batching (in a ring of three, a new user costs the others 3 us
-instead of 7). Because users wait in the link's outbox and not in a queue here, a slow neighbour
-gets the newest state and not every state in between. An export of a million users is pulled by the
-writer, a step at a time.
+The writer takes whatever has gathered since it last ran, and rests after it has sent nothing but
+users: GOSSIP_PAUSE_S after few of them, GOSSIP_PAUSE_S_MAX after many. That is the batching; a
+wake-up costs as much as a hundred users. An export of a million users is pulled by the writer, a
+step at a time.
 
 Fairness: a step of either task is bounded by its limit (a few milliseconds at worst) and ends in a
 checkpoint, and trio runs every task that is ready before it runs one twice. So a login waits for at
@@ -221,7 +220,7 @@ class Peers:
                 if is_gossip and not link.has_urgent_output:
                     connection.has_output = trio.Event()
                     connection.is_pausing = True
-                    with trio.move_on_after(limits.GOSSIP_PAUSE_S):
+                    with trio.move_on_after(_pause_s(len(data))):
                         await connection.has_output.wait()
                     connection.is_pausing = False
             if connection.unsent:
@@ -241,6 +240,12 @@ class Peers:
         del self._connections[connection.link_id]
         if not self._connections:
             self._became_empty.set()
+
+
+def _pause_s(sent_bytes: int) -> float:
+    """Return how long to rest after so much gossip was sent."""
+    is_crowd = sent_bytes >= limits.GOSSIP_CROWD_BYTES
+    return limits.GOSSIP_PAUSE_S_MAX if is_crowd else limits.GOSSIP_PAUSE_S
 
 
 async def _send_all(sock: trio.socket.SocketType, data: bytes) -> None:

@@ -10,7 +10,7 @@ weak, being moved, no time) come here one by one (`refresh_user`, users-and-host
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -115,8 +115,19 @@ class Gossip:
     def flood_user(
         self, pool: Pool, user_hash: int, packed: int, *, exclude: Director | None
     ) -> None:
+        if exclude is None:
+            self.flood_users(pool.tag, {user_hash: packed})
+            return
         for link in self._targets(exclude):
-            link.gossip(pool.tag, user_hash, packed)
+            link.gossip_many(pool.tag, {user_hash: packed})
+
+    def flood_users(self, tag: bytes, users: Mapping[int, int]) -> None:
+        """Tell all neighbours, packed by hash. hot: bench login"""
+        state = self._state
+        state.frames.gossip_many(tag, users)
+        for link in state.links.values():
+            if not link.takes_frames:
+                link.gossip_many(tag, users)
 
     def flood_weak(
         self, message: UserWeak, *, source: Link | None, exclude: Director | None
@@ -192,13 +203,21 @@ class Gossip:
         )
         is_forwarded = not users.is_handshake or self.is_export_forwarded(link)
         if changed and is_forwarded:
-            hashes = users.hashes
-            if max(timestamps) <= state.wall:  # none was clamped, all are stored as they came
-                packed = {hashes[row]: timestamps[row] << 16 | numbers[row] for row in changed}
-            else:
-                packed = {hashes[row]: pool.table.find(hashes[row]) for row in changed}
-            for target in self._targets(link.director):
-                target.gossip_many(tag, packed)
+            targets = self._targets(link.director)
+            is_clamped = max(timestamps) > state.wall  # else all are stored as they came
+            # What a link tells before its handshake is done, its export tells again, newer perhaps.
+            if len(changed) == len(users) and not is_clamped and link.is_done:
+                targets = self._pass_on(users, targets)
+            if targets:
+                hashes = users.hashes
+                packed = {
+                    hashes[row]: pool.table.find(hashes[row])
+                    if is_clamped
+                    else timestamps[row] << 16 | numbers[row]
+                    for row in changed
+                }
+                for target in targets:
+                    target.gossip_many(tag, packed)
         for row in slow:
             self._merge_one(
                 link,
@@ -209,6 +228,15 @@ class Gossip:
                 is_weak=row in users.weak,
                 is_forwarded=is_forwarded,
             )
+
+    def _pass_on(self, users: Users, targets: list[Link]) -> list[Link]:
+        """Send a frame on as it came, so that its twin is known by it; return who takes none."""
+        if not users.frame:
+            return targets
+        for target in targets:
+            if target.takes_frames:
+                target.pass_on(users)
+        return [target for target in targets if not target.takes_frames]
 
     def is_export_forwarded(self, link: Link) -> bool:
         """Tell whether an export over `link` is news for the rest of the ring too.

@@ -204,6 +204,11 @@ class MailHosts:
         """How many numbers can still be given away before some must be reclaimed."""
         return HOST_NUMBERS_MAX - len(self.by_number) + len(self._free_numbers)
 
+    @property
+    def has_dead_numbers(self) -> bool:
+        """Tell whether some user table may have entries with a dead number other than 0."""
+        return bool(self._dead_numbers)
+
     def reclaim_numbers(self, is_used: Callable[[int], bool]) -> None:
         """Let dead numbers be given away again, except those that `is_used` by some user table.
 

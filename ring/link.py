@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Final
 
 import attrs
@@ -27,6 +28,7 @@ from ring.codec import classic, native
 from ring.directors import Director as KnownDirector
 from ring.effects import LinkId
 from ring.errors import RemoteProtocolError
+from ring.frames import FrameQueue, Frames, columns
 from ring.hosts import MailHost
 from ring.messages import (
     NATIVE_MINOR,
@@ -79,6 +81,7 @@ class Link:
         own_minor: int,
         director_hash: str,
         ring: RingVersion,
+        frames: Frames,
         by_number: list[MailHost | None],
         output_bytes_max: int,
         now: float,
@@ -107,10 +110,12 @@ class Link:
         self.last_received_wall = 0
         self.last_sent_wall = 0
         self.users_received = 0
-        self.users_sent = 0
+        self._users_sent = 0
         self._own_minor = own_minor
         self._director_hash = director_hash
         self._ring = ring
+        self._frames = frames
+        self._queue: FrameQueue | None = None
         self._by_number = by_number
         self._output_bytes_max = output_bytes_max
         self._classic = classic.Decoder()
@@ -138,10 +143,19 @@ class Link:
         return self._export is not None
 
     @property
+    def takes_frames(self) -> bool:
+        """Tell whether gossip reaches this link through the frames that all native links share."""
+        return self._queue is not None
+
+    @property
+    def users_sent(self) -> int:
+        return self._users_sent + (self._queue.users_count if self._queue else 0)
+
+    @property
     def is_overflowing(self) -> bool:
         """Tell whether the peer reads too slowly to be kept (`director_output_buffer_size`)."""
         queued_bytes = len(self._output) + HELD_MESSAGE_BYTES * len(self._held)
-        if self._open_users:
+        if self._open_users or self._queue is not None:
             queued_bytes += self._open_bytes()
         return queued_bytes > self._output_bytes_max
 
@@ -150,6 +164,8 @@ class Link:
         """Tell whether `take_output` would return anything. hot: every stimulus"""
         if self._output or self._export is not None:
             return True
+        if self._queue is not None:
+            return self._queue.has_output or self._frames.has_users
         return self.has_version and bool(self._open_users)
 
     @property
@@ -164,6 +180,8 @@ class Link:
         return bool(self._output) or self._export is not None
 
     def _open_bytes(self) -> int:
+        if self._queue is not None:
+            return self._queue.bytes_count + self._frames.bytes_count
         return CLASSIC_USER_BYTES * sum(map(len, self._open_users.values()))
 
     def __str__(self) -> str:
@@ -190,7 +208,7 @@ class Link:
                 raise RemoteProtocolError(
                     f"native frame from a peer of minor {self.minor}, expected classic lines"
                 )
-            self._native = native.Decoder()
+            self._native = native.Decoder(partial(self._frames.is_twin, self.link_id))
         for message in self._native.decode(data):
             if self._has_hello == (type(message) is Hello):
                 raise self._refused(message, "out of place: Hello comes first, and once")
@@ -260,6 +278,8 @@ class Link:
         self.has_version = True
         if self.is_native:
             self._output += native.encode(Hello(director_hash=self._director_hash))
+            self._seal()  # what was told before the frames of all
+            self._queue = self._frames.join(self.link_id)
         held, self._held = self._held, []
         for message in held:
             self.send(message)
@@ -280,20 +300,26 @@ class Link:
         if not self.has_version and type(message) not in (Version, Me, Director):
             self._held.append(message)
             return
-        if self._open_users and self.has_version:  # users never stand before the greeting
-            self._seal()
+        self._seal()
         self._output += self._encoded(message)
 
-    def gossip(self, tag: bytes, user_hash: int, packed: int) -> None:
-        """Queue one user (`timestamp << 16 | host number`); a later call for it replaces this."""
-        users = self._open_users.get(tag)
-        if users is None:
-            users = self._open_users[tag] = {}
-        users[user_hash] = packed
-
     def gossip_many(self, tag: bytes, users: Mapping[int, int]) -> None:
-        """Queue many users, packed by hash, at once. hot: bench gossip"""
-        self._open_users.setdefault(tag, {}).update(users)
+        """Queue users (`timestamp << 16 | host number` by hash) for this link alone.
+
+        A later call for one of them replaces what was told in an earlier one. hot: bench gossip
+        """
+        if self._queue is None:
+            self._open_users.setdefault(tag, {}).update(users)
+            return
+        self._frames.seal()
+        self._queue.gossip_many(tag, users)
+
+    def pass_on(self, users: Users) -> None:
+        """Queue a frame as it came from another neighbour."""
+        assert users.frame
+        assert self._queue is not None
+        self._frames.seal()
+        self._queue.add(users.frame, len(users))
 
     def start_export(self, users: Iterator[Users]) -> None:
         """Send these users, pulled step by step, and then end our side of the handshake."""
@@ -303,8 +329,7 @@ class Link:
 
     def take_output(self, bytes_max: int, wall: int) -> bytes:
         """Remove and return at most `bytes_max` bytes to write, sent at Unix second `wall`."""
-        if self._open_users and self.has_version:
-            self._seal()
+        self._seal()
         while self._export is not None and len(self._output) < limits.EXPORT_OUTPUT_BYTES_MAX:
             users = next(self._export, None)
             if users is None:
@@ -312,7 +337,7 @@ class Link:
                 self.send(Options((b"consistent-hashing",)))
                 self.send(Done())
             else:
-                self.users_sent += len(users)
+                self._users_sent += len(users)
                 self._output += self._encoded(users)
         self.output_bytes_peak = max(self.output_bytes_peak, len(self._output))
         data = bytes(self._output[:bytes_max])
@@ -323,10 +348,10 @@ class Link:
         return data
 
     def take_rest(self) -> bytes:
-        """Remove and return everything queued, a pending export left out."""
+        """Remove and return everything queued, a pending export left out: the last words."""
         self._export = None
-        if self._open_users and self.has_version:
-            self._seal()
+        self._seal()
+        self._frames.leave(self.link_id)
         data = bytes(self._output)
         self._output.clear()
         return data
@@ -335,44 +360,26 @@ class Link:
         """Drop what is queued: the peer does not read, or must not see it."""
         self._held.clear()
         self._open_users.clear()
+        if self._queue is not None:
+            self._frames.seal()
+            self._queue.take()
         self._output.clear()
         self._export = None
 
     def _seal(self) -> None:
-        open_users, self._open_users = self._open_users, {}
-        for packed_users in open_users.values():
-            for users in columns(packed_users, self._by_number):
-                self.users_sent += len(users)
-                self._output += self._encoded(users)
+        """Put gossip that waits into the output; it never stands before the greeting."""
+        if self._queue is not None:
+            self._frames.seal()
+            if self._queue.bytes_count:
+                self._output += self._queue.take()
+        elif self._open_users and self.has_version:
+            open_users, self._open_users = self._open_users, {}
+            for packed_users in open_users.values():
+                for users in columns(packed_users, self._by_number):
+                    self._users_sent += len(users)
+                    self._output += self._encoded(users)
 
     def _encoded(self, message: Message) -> bytes:
         if self.is_native and type(message) not in (Version, Me):
             return native.encode(message)
         return classic.encode(message, self.minor, self._ring.minor)
-
-
-def columns(packed_users: dict[int, int], by_number: list[MailHost | None]) -> Iterator[Users]:
-    """Yield `{user hash: timestamp << 16 | host number}` as columns for the wire.
-
-    Users whose host number has died since (flushed or removed host) are left out.
-    hot: sim/bench gossip
-    """
-    hashes = list(packed_users)
-    packed = list(packed_users.values())
-    numbers = [p & 0xFFFF for p in packed]
-    distinct = list(dict.fromkeys(numbers))
-    if any(by_number[number] is None for number in distinct):
-        alive = {h: p for h, p in packed_users.items() if by_number[p & 0xFFFF] is not None}
-        if alive:
-            yield from columns(alive, by_number)
-        return
-    ips = tuple(host.ip for n in distinct if (host := by_number[n]) is not None)
-    position = {number: index for index, number in enumerate(distinct)}
-    for start in range(0, len(hashes), limits.STEP_USERS_MAX):
-        rows = slice(start, start + limits.STEP_USERS_MAX)
-        yield Users(
-            hashes=hashes[rows],
-            timestamps=[p >> 16 for p in packed[rows]],
-            hosts=ips,
-            host_indexes=[position[n] for n in numbers[rows]],
-        )

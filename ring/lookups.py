@@ -109,8 +109,7 @@ class Lookups:
                 changed[h] = fresh
         if changed:
             pool.table.store_many(changed)
-            for link in state.links.values():
-                link.gossip_many(tag, changed)
+            self._gossip.flood_users(tag, changed)
         return hosts
 
     def _decide(self, user_hash: int, tag: bytes) -> MailHost | ParkedReason:
@@ -166,8 +165,11 @@ class Lookups:
 
     def _refresh(self, pool: Pool, user_hash: int, host: MailHost) -> None:
         wall = self._state.wall
+        fresh = wall << 16 | host.number
+        if pool.table.find(user_hash) == fresh:
+            return  # everybody has been told, or is being told
         pool.table.store(user_hash, host.number, wall)
-        self._gossip.flood_user(pool, user_hash, wall << 16 | host.number, exclude=None)
+        self._gossip.flood_user(pool, user_hash, fresh, exclude=None)
 
     def refresh(self, user_hash: int) -> None:
         """The user still has sessions (proxy-notify): all its entries live on."""

@@ -134,6 +134,8 @@ class Users:
     host_indexes: Sequence[int]
     weak: frozenset[int] = frozenset()
     is_handshake: bool = False
+    frame: bytes = attrs.field(default=b"", eq=False, repr=False)
+    """The native frame it came in, if it did and is gossip."""
 
     def __len__(self) -> int:
         return len(self.hashes)

@@ -81,6 +81,7 @@ class Neighbours:
             own_minor=settings.minor,
             director_hash=settings.director_hash,
             ring=state.ring,
+            frames=state.frames,
             by_number=state.hosts.by_number,
             output_bytes_max=settings.output_buffer_bytes,
             now=state.now,

@@ -15,6 +15,7 @@ import attrs
 from ring import limits
 from ring.directors import Directors
 from ring.effects import Effect, Noted
+from ring.frames import Frames
 from ring.hosts import MailHosts
 from ring.link import Link, RingVersion
 from ring.messages import NATIVE_MINOR
@@ -99,6 +100,7 @@ class State:
         self.pools: dict[bytes, Pool] = {}
         self.expiry_margin_s = expiry_margin_s(settings.user_expire_s)
         # neighbours.py
+        self.frames = Frames(self.hosts.by_number)
         self.links: dict[int, Link] = {}
         self.left: Link | None = None
         self.right: Link | None = None

@@ -31,6 +31,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 import mmh3
@@ -174,7 +175,7 @@ class UserTable:
         *,
         wall: int,
         expire_s: int,
-        special: Container[int],
+        special: AbstractSet[int],
     ) -> tuple[list[int], list[int]]:
         """Take over what neighbours say, as far as no decision is needed.
 
@@ -186,17 +187,26 @@ class UserTable:
         Returns:
             The numbers of the rows that changed the table, and of those for the slow path.
         """
+        self._reserve_count(max(host_numbers, default=0))
+        expired_at = wall - expire_s
         changed: list[int] = []
+        start = 0
+        if (
+            min(host_numbers, default=0) >= 0
+            and expired_at < min(timestamps, default=wall)
+            and max(timestamps, default=wall) <= wall
+            and 0 not in hashes
+            and (not special or special.isdisjoint(hashes))
+        ):
+            start = self._merge_plain(hashes, host_numbers, timestamps, changed)
+            if start == len(hashes):
+                return changed, []
         slow: list[int] = []
         slow_hashes: set[int] = set()
-        self._reserve_count(max(host_numbers, default=0))
         shards, room, counts, by_number = self._shards, self._room, self._counts, self._by_number
-        expired_at = wall - expire_s
-        # An export comes shard by shard. To grow once for all its rows makes a join twice as fast.
-        is_one_shard = bool(hashes) and hashes[0] >> 24 == hashes[-1] >> 24
-        row = -1
-        for h, number, t in zip(hashes, host_numbers, timestamps, strict=True):
-            row += 1
+        rows = range(start, len(hashes))
+        columns = hashes[start:], host_numbers[start:], timestamps[start:]
+        for row, h, number, t in zip(rows, *columns, strict=True):
             if number < 0 or t <= expired_at:
                 continue
             if t == UNKNOWN_TIMESTAMP or h in special or h in slow_hashes:
@@ -224,10 +234,55 @@ class UserTable:
                     counts[number] += 1
                 else:
                     if not found:
-                        self._rebuild(index, len(hashes) - row if is_one_shard else 1)
+                        self._rebuild(index, 1)
                     self.store(h, number, min(t, wall))
                 changed.append(row)
         return changed, slow
+
+    # hot: every gossiped user; bench gossip
+    def _merge_plain(
+        self,
+        hashes: Sequence[int],
+        host_numbers: Sequence[int],
+        timestamps: Sequence[int],
+        changed: list[int],
+    ) -> int:
+        """Do the same for live users that are not special, in half the time.
+
+        Adds to `changed`. Returns the number of the first row that needs the slow path, and is left
+        to the caller with all that follow; how many rows there are if none does.
+        """
+        shards, room, counts, by_number = self._shards, self._room, self._counts, self._by_number
+        # An export comes shard by shard. To grow once for all its rows makes a join twice as fast.
+        is_one_shard = bool(hashes) and hashes[0] >> 24 == hashes[-1] >> 24
+        packed = [t << 16 | n for t, n in zip(timestamps, host_numbers, strict=True)]
+        for row, h, p in zip(range(len(hashes)), hashes, packed, strict=True):
+            index = h >> 24
+            taken, values, mask = shards[index]
+            slot = h & mask
+            while (found := taken[slot]) != h and found:
+                slot = (slot + 1) & mask
+            if found:
+                v = values[slot]
+                if not (v ^ p) & 0xFFFF:
+                    if p > v:
+                        values[slot] = p
+                        changed.append(row)
+                    continue
+                if by_number[v & 0xFFFF] is not None:
+                    return row
+                self._recount(v & 0xFFFF, p & 0xFFFF)
+                values[slot] = p
+            elif room[index]:
+                room[index] -= 1
+                taken[slot] = h
+                values[slot] = p
+                counts[p & 0xFFFF] += 1
+            else:
+                self._rebuild(index, len(hashes) - row if is_one_shard else 1)
+                self.store(h, p & 0xFFFF, p >> 16)
+            changed.append(row)
+        return len(hashes)
 
     def shard(self, index: int) -> tuple[array[int], array[int], array[int]]:
         """Return the users of one shard that have a host, as columns sorted by hash.
@@ -300,12 +355,13 @@ class UserTable:
         while _room(slots_count) < users_count + room_min:
             slots_count *= 2
         self._shards[index] = taken, stored, mask = _new_shard(slots_count)
+        has_dead = self._hosts.has_dead_numbers
         for h, v in zip(hashes, values, strict=True):
-            number = v & 0xFFFF
-            if by_number[number] is None:
-                if number:
-                    counts[number] -= 1
-                    users_count -= 1
+            if not v:
+                continue
+            if has_dead and by_number[v & 0xFFFF] is None:
+                counts[v & 0xFFFF] -= 1
+                users_count -= 1
                 continue
             slot = h & mask
             while taken[slot]:

@@ -69,6 +69,7 @@ INT64_MAX = (1 << 63) - 1
 
 GOSSIP_NUMBER = 14
 EXPORT_NUMBER = 15
+_GOSSIP_START = bytes((0x96, GOSSIP_NUMBER))  # an array of six, as we pack them
 
 
 def encode(message: Message) -> bytes:
@@ -90,9 +91,13 @@ def encode(message: Message) -> bytes:
 
 
 class Decoder:
-    """Turns the bytes of one peer, however they are cut, into messages."""
+    """Turns the bytes of one peer, however they are cut, into messages.
 
-    def __init__(self) -> None:
+    Gossip frames of which `is_known` says so are passed over unread.
+    """
+
+    def __init__(self, is_known: Callable[[bytes], bool] = lambda frame: False) -> None:
+        self._is_known = is_known
         self._buffer = bytearray()
         self._offset = 0
 
@@ -118,7 +123,9 @@ class Decoder:
                 )
             if end > len(buffer):
                 break
-            yield _decode_body(bytes(buffer[start + HEADER_BYTES : end]), self._offset)
+            frame = bytes(buffer[start:end])
+            if not frame.startswith(_GOSSIP_START, HEADER_BYTES) or not self._is_known(frame):
+                yield _decode_body(frame, self._offset)
             self._offset += end - start
             start = end
         del buffer[:start]
@@ -133,8 +140,9 @@ def _frame(values: list[object]) -> bytes:
     return len(body).to_bytes(HEADER_BYTES) + body
 
 
-def _decode_body(body: bytes, offset: int) -> Message:
+def _decode_body(frame: bytes, offset: int) -> Message:
     """Return the message of a frame that starts `offset` bytes into the stream."""
+    body = frame[HEADER_BYTES:]
     name = "frame"
     try:
         values = _unpack_array(body)
@@ -144,7 +152,7 @@ def _decode_body(body: bytes, offset: int) -> Message:
         name = f"frame {number}"
         if number in (GOSSIP_NUMBER, EXPORT_NUMBER):
             name = "Users"
-            return _unpack_users(values[1:], is_handshake=number == EXPORT_NUMBER)
+            return _unpack_users(values[1:], b"" if number == EXPORT_NUMBER else frame)
         if number not in _SHAPES_BY_NUMBER:
             raise ValueRefused("unknown message number")
         shape = _SHAPES_BY_NUMBER[number]
@@ -223,8 +231,9 @@ def _pack_column(column: Sequence[int], largest: int) -> bytes:
     return struct.pack(f"<{len(column)}{'H' if largest <= 0xFFFF else 'I'}", *column)
 
 
-def _unpack_users(values: tuple[object, ...], *, is_handshake: bool) -> Users:
-    """Return the columns of a frame's values. hot: sim/bench gossip"""
+def _unpack_users(values: tuple[object, ...], frame: bytes) -> Users:
+    """Return the columns of a frame's values; `frame` is empty for an export. hot: bench gossip"""
+    is_handshake = not frame
     if len(values) < 5:
         raise ValueRefused(f"{len(values)} fields, expected at least 5")
     packed = _bytes("hashes", values[0])
@@ -253,6 +262,7 @@ def _unpack_users(values: tuple[object, ...], *, is_handshake: bool) -> Users:
         host_indexes=indexes,
         weak=_unpack_weak(values[5], count) if is_handshake and len(values) > 5 else frozenset(),
         is_handshake=is_handshake,
+        frame=frame,
     )
 
 

@@ -12,8 +12,9 @@ from ring.address import DirectorAddress
 from ring.codec import native
 from ring.directors import Director
 from ring.errors import RemoteProtocolError
+from ring.frames import Frames
 from ring.hosts import MailHosts
-from ring.link import Link, Phase, RingVersion, columns
+from ring.link import Link, Phase, RingVersion
 from ring.messages import (
     NATIVE_MINOR,
     Done,
@@ -35,6 +36,7 @@ WALL = 1_700_000_000
 
 def dialling_link(own_minor: int = 9, *, is_incoming: bool = False) -> Link:
     """Return a link to a right neighbour that knows one mail host, number 1."""
+    by_number = one_host().by_number
     return Link(
         link_id=1,
         director=None if is_incoming else Director(address=PEER),
@@ -42,7 +44,8 @@ def dialling_link(own_minor: int = 9, *, is_incoming: bool = False) -> Link:
         own_minor=own_minor,
         director_hash="md5",
         ring=RingVersion(9),
-        by_number=one_host().by_number,
+        frames=Frames(by_number),
+        by_number=by_number,
         output_bytes_max=10_000,
         now=0.0,
     )
@@ -102,7 +105,7 @@ def greet(link: Link) -> None:
 def test_a_user_gossiped_before_the_greeting_is_said_after_it() -> None:
     """A real director hangs up on whoever does not begin with VERSION, for a minute."""
     link = dialling_link()
-    link.gossip(b"", 77, WALL << 16 | 1)
+    link.gossip_many(b"", {77: WALL << 16 | 1})
     greet(link)
 
     assert output(link) == [b"VERSION\tdirector\t1\t9", b"ME\t10.1.0.1\t9090"]
@@ -112,7 +115,7 @@ def test_a_user_gossiped_during_the_greeting_has_his_time() -> None:
     """Only the peer's VERSION tells whether it understands the time."""
     link = dialling_link()
     greet(link)
-    link.gossip(b"", 77, WALL << 16 | 1)
+    link.gossip_many(b"", {77: WALL << 16 | 1})
     output(link)
     (version,) = link.receive(b"VERSION\tdirector\t1\t9\n")
     assert isinstance(version, Version)
@@ -124,7 +127,7 @@ def test_a_user_gossiped_during_the_greeting_has_his_time() -> None:
 def test_what_cannot_be_sent_yet_is_no_output() -> None:
     """Else a writer that sends while there is output would never sleep."""
     link = dialling_link()
-    link.gossip(b"", 77, WALL << 16 | 1)
+    link.gossip_many(b"", {77: WALL << 16 | 1})
 
     assert link.output_bytes == 0
     assert output(link) == []
@@ -317,8 +320,8 @@ def test_frame_of_a_classic_peer_is_refused() -> None:
 
 def test_latest_of_several_gossiped_times_is_sent() -> None:
     link = named_link()
-    link.gossip(b"", 77, WALL << 16 | 1)
-    link.gossip_many(b"", [(77, WALL + 1 << 16 | 1)])
+    link.gossip_many(b"", {77: WALL << 16 | 1})
+    link.gossip_many(b"", {77: WALL + 1 << 16 | 1})
 
     assert [b"USER\t77\t10.2.0.1\t1700000001"] == output(link)
     assert 1 == link.users_sent
@@ -326,9 +329,9 @@ def test_latest_of_several_gossiped_times_is_sent() -> None:
 
 def test_any_other_message_goes_behind_the_users_gossiped_before_it() -> None:
     link = named_link()
-    link.gossip(b"", 77, WALL << 16 | 1)
+    link.gossip_many(b"", {77: WALL << 16 | 1})
     link.send(UserKilled(5))
-    link.gossip(b"", 78, WALL << 16 | 1)
+    link.gossip_many(b"", {78: WALL << 16 | 1})
 
     assert [b"USER\t77", b"USER-KILLED\t5", b"USER\t78"] == [
         b"\t".join(line.split(b"\t")[:2]) for line in output(link)
@@ -374,7 +377,7 @@ def test_peer_that_does_not_read_overflows() -> None:
     link = named_link()
     for user_hash in range(1, 272):
         assert not link.is_overflowing
-        link.gossip(b"", user_hash, WALL << 16 | 1)
+        link.gossip_many(b"", {user_hash: WALL << 16 | 1})
 
     assert link.is_overflowing
 
@@ -382,9 +385,9 @@ def test_peer_that_does_not_read_overflows() -> None:
 def test_last_words_are_everything_said_so_far_but_no_export() -> None:
     link = named_link(is_incoming=False)
     link.start_export(iter([users(1, is_handshake=True)]))
-    link.gossip(b"", 77, WALL << 16 | 1)
+    link.gossip_many(b"", {77: WALL << 16 | 1})
     link.send(Ping(wall=None, unsent_bytes=None))
-    link.gossip(b"", 78, WALL << 16 | 1)
+    link.gossip_many(b"", {78: WALL << 16 | 1})
     rest = link.take_rest().splitlines()
 
     assert [b"USER", b"PING", b"USER"] == [line.split(b"\t")[0] for line in rest]
@@ -395,37 +398,16 @@ def test_last_words_are_everything_said_so_far_but_no_export() -> None:
 def test_discarded_output_is_gone() -> None:
     link = named_link(is_incoming=False)
     link.start_export(iter([users(1, is_handshake=True)]))
-    link.gossip(b"", 77, WALL << 16 | 1)
+    link.gossip_many(b"", {77: WALL << 16 | 1})
     link.send(UserKilled(5))
     link.discard_output()
 
     assert b"" == take(link)
 
 
-# --- columns ---
-
-
-def test_users_whose_host_is_gone_are_left_out() -> None:
-    hosts = one_host()
-    second = hosts.add(IPv4Address("10.2.0.2"), tag=b"", hostname=b"", weight=100)
-    of_second = WALL << 16 | second.number
-    hosts.remove(second)
-
-    both = {77: WALL << 16 | 1, 78: of_second}
-    assert [users(77)] == list(columns(both, hosts.by_number))
-    assert [] == list(columns({78: of_second}, hosts.by_number))
-
-
-def test_many_users_are_cut_into_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STEP_USERS_MAX", 2)
-    packed = dict.fromkeys((5, 6, 7), WALL << 16 | 1)
-
-    assert [users(5, 6), users(7)] == list(columns(packed, one_host().by_number))
-
-
 def test_only_gossiped_users_may_wait_a_little_to_be_many() -> None:
     link = named_link(is_incoming=False)
-    link.gossip(b"", 77, WALL << 16 | 1)
+    link.gossip_many(b"", {77: WALL << 16 | 1})
     assert not link.has_urgent_output
     link.send(UserKilled(5))
     assert link.has_urgent_output
