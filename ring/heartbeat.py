@@ -23,9 +23,11 @@ SLOW_PING_S = 5
 NATIVE_GREETING_TIMEOUT_S = 1.5
 """In a native ring a peer that does not accept or say who it is within this time is hung."""
 
-NATIVE_PING_INTERVAL_S = 1.0
-NATIVE_PING_TIMEOUT_S = 2.0
-"""Between our own nodes a hung neighbour is noticed within the sum of both (DESIGN section 3)."""
+NATIVE_PING_OUTGOING_S = 1.0
+NATIVE_PING_INCOMING_S = 1.5
+NATIVE_SILENCE_MAX_S = 3.0
+"""Between our own nodes a neighbour that is silent for so long is hung (DESIGN section 3). The end
+that dialled asks first, which is a sign of life for the other too; that one asks if it did not."""
 
 
 class Heartbeat:
@@ -74,11 +76,14 @@ class Heartbeat:
     def _silence_s(self, link: Link) -> float:
         state = self._state
         if link is state.left or link is state.right:
+            native_s = NATIVE_PING_INCOMING_S if link.is_incoming else NATIVE_PING_OUTGOING_S
             if link.ping_sent_at is not None:
                 timeout_s = state.settings.ping_idle_timeout_s
-                return min(timeout_s, NATIVE_PING_TIMEOUT_S) if link.is_native else timeout_s
+                return (
+                    min(timeout_s, NATIVE_SILENCE_MAX_S - native_s) if link.is_native else timeout_s
+                )
             if link.is_native:
-                return NATIVE_PING_INTERVAL_S
+                return native_s
             return PING_UNSYNCED_S if link.is_ping_fast else PING_SYNCED_S
         match link.phase:
             case Phase.CONNECTING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ring.codec import native
-from ring.messages import NATIVE_MINOR, Done, Hello
+from ring.messages import NATIVE_MINOR, Done, Hello, Message, Pong
 from tests.ring.rig import NOW, Peer, Rig, director, settings
 
 
@@ -66,19 +66,45 @@ def test_link_that_talks_but_never_answers_a_ping_dies_after_sixty_seconds() -> 
     assert "QUIT\tPong timeout" == left.heard()[-1]
 
 
-def test_native_neighbour_is_dead_after_three_silent_seconds() -> None:
+def native_pair() -> tuple[Rig, Peer, Peer]:
+    """A node of ours with neighbours of ours."""
     rig = Rig(settings(minor=NATIVE_MINOR))
-    right = rig.accept_dial()
-    right.say(f"VERSION\tdirector\t1\t{NATIVE_MINOR}", "ME\t127.0.1.3\t19001\tNOW")
-    rig.node.received(right.link_id, native.encode(Hello(director_hash="md5")), rig.now)
-    rig.node.received(right.link_id, native.encode(Done()), rig.now)
-    rig.run()
-    assert "right" in rig.roles()
+    right, left = rig.accept_dial(), rig.dial_in("127.0.1.1")
+    for peer in (right, left):
+        me = f"ME\t{peer.address.ip}\t{peer.address.port}\tNOW"
+        peer.say(f"VERSION\tdirector\t1\t{NATIVE_MINOR}", me)
+        say_native(peer, Hello(director_hash="md5"), Done())
+    assert {"left", "right"} == rig.roles().keys()
+    for peer in (left, right):
+        say_native(peer, Pong(wall=NOW, unsent_bytes=0))  # to the PING that goes with the SYNC
+    return rig, left, right
+
+
+def say_native(peer: Peer, *messages: Message) -> None:
+    data = b"".join(map(native.encode, messages))
+    peer.rig.node.received(peer.link_id, data, peer.rig.now)
+    peer.rig.run()
+
+
+def test_native_neighbour_is_dead_after_three_silent_seconds() -> None:
+    rig, left, right = native_pair()
     rig.pass_time(2.9)
+    assert not left.is_closed
     assert not right.is_closed
     rig.pass_time(0.3)
 
+    assert left.is_closed
     assert right.is_closed
+
+
+def test_the_end_that_dialled_asks_first() -> None:
+    rig, left, right = native_pair()
+    links = [rig.node.link(peer.link_id) for peer in (left, right)]
+    rig.pass_time(1.2, step=0.1)
+    assert [False, True] == [link is not None and link.ping_sent_at is not None for link in links]
+    rig.pass_time(0.4, step=0.1)
+
+    assert [True, True] == [link is not None and link.ping_sent_at is not None for link in links]
 
 
 def test_slow_answers_are_noted() -> None:
