@@ -68,7 +68,6 @@ class Machine:
         self.bytes_per_s = 0
         self.kick_trouble = ""
         self.flush_trouble = ""
-        self.started_at = 0.0
         self.resumed_at = float("-inf")
         self.snapshots: deque[Snapshot] = deque(maxlen=4)
         self._ends: dict[LinkId, End] = {}
@@ -95,7 +94,6 @@ class Machine:
         assert self.node is None
         self.incarnation += 1
         self.has_power = True
-        self.started_at = self.world.now
         self._tick_at = float("inf")
         self.node = self.world.node_factory(self.settings, self.world.now, self.wall)
         for tag, (hashes, ips, timestamps) in (snapshot or {}).items():

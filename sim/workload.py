@@ -2,8 +2,8 @@
 
 Each user has devices; a device sleeps, logs in at any proxy, keeps its session for a while, and
 starts over. Sessions that are kicked come back soon, as mail clients do. While a session lives its
-proxy refreshes the user every half expiry, over proxy-notify. A login whose director is gone fails
-and is tried elsewhere.
+proxy refreshes the user every half expiry, over proxy-notify; a director that is away is told when
+it is back, if that is not too late. A login whose director is gone fails and is tried elsewhere.
 
 A kick ends, when it is carried out, every session of the user that this machine's director has
 given a host to, even one whose connection to the mail host is still being made; that is what login
@@ -20,6 +20,7 @@ import attrs
 
 from ring.address import IpAddress
 from ring.effects import KickField, KickHash, KickName, LookupAnswered
+from ring.users import expiry_margin_s
 from sim.randomness import Stream, digest32
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Session:
     ip: IpAddress
     is_live: bool = False
     is_ended: bool = False
-    started_at: float = 0.0
+    refreshed_at: float = 0.0
     excuse: str = ""
 
 
@@ -216,7 +217,7 @@ class Workload:
             self.end(session, False)
             return
         session.is_live = True
-        session.started_at = world.now
+        session.refreshed_at = world.now
         self.sessions_count += 1
         world.promises.session_begun(session)
         length_s = session.device.stream.exponential(world.plan.session_s)
@@ -227,8 +228,16 @@ class Workload:
     def _refresh(self, session: Session) -> None:
         if session.is_ended:
             return
+        world = self._world
+        expire_s = world.plan.expire_s
+        if session.machine.is_off:
+            if session.refreshed_at + expire_s - expiry_margin_s(expire_s) < world.now:
+                session.excuse = session.excuse or "director away for long"
+            world.at(world.now + RETRY_S, self._refresh, session)
+            return
+        session.refreshed_at = world.now
         session.machine.post(session.machine.refresh, session.user.user_hash)
-        self._world.at(self._world.now + self._world.plan.expire_s / 2, self._refresh, session)
+        world.at(world.now + expire_s / 2, self._refresh, session)
 
     def end(self, session: Session, is_kicked: bool) -> None:
         if session.is_ended:
