@@ -173,7 +173,7 @@ class Node:
     def _start_ours(self) -> None:
         (self.run / "login").mkdir(exist_ok=True)
         file = self.directory / "director.conf"
-        file.write_text(self._settings() + self._our_settings())
+        file.write_text(self.our_configuration())
         command = [sys.executable, "-m", "director", "serve", "-c", str(file)]
         with listen("0.0.0.0", self.place.port) as listener:
             descriptor = listener.fileno()
@@ -192,8 +192,9 @@ class Node:
     def _settings(self) -> str:
         return "".join(f"{name} = {value}\n" for name, value in self._shared.director.items())
 
-    def _our_settings(self) -> str:
+    def our_configuration(self) -> str:
         return f"""\
+{self._settings()}\
 base_dir = {self.run}
 default_internal_user = {getpass.getuser()}
 director_kick = none
@@ -217,12 +218,13 @@ service director {{
 
     def _start_dovecot(self) -> None:
         file = self.directory / "dovecot.conf"
-        file.write_text(self._settings() + self._dovecot_settings())
+        file.write_text(self.dovecot_configuration())
         (self.run / "master.pid").unlink(missing_ok=True)
         self._program = Program([*_LEASH, DOVECOT, "-F", "-c", file], log=self.directory / "output")
 
-    def _dovecot_settings(self) -> str:
+    def dovecot_configuration(self) -> str:
         return f"""\
+{self._settings()}\
 base_dir = {self.run}
 state_dir = {self.directory}/state
 instance_name = cluster-{self.place.ip}

@@ -6,9 +6,3 @@ from sim.bench.million import Million
 def test_the_name_tells_the_size() -> None:
     assert Million(1_000_000).name == "1 M users"
     assert Million(100_000).name == "100 k users"
-
-
-def test_every_number_has_a_line_of_its_own() -> None:
-    names = [metric.name for metric in Million(100_000).metrics]
-
-    assert sorted(set(names)) == sorted(names)

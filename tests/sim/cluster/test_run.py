@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Generator
 from pathlib import Path
 
 import attrs
@@ -40,15 +37,6 @@ def test_whatever_differs_is_named(change: dict[str, object], expected: str) -> 
     other = State(**{**attrs.asdict(WHOLE, recurse=False), **change})  # type: ignore[arg-type]
 
     assert differences({"a": WHOLE, "b": other}) == [expected]
-
-
-@pytest.fixture
-def directory() -> Generator[Path, None, None]:
-    # Not tmp_path: the path of a unix socket is short.
-    path = Path(tempfile.mkdtemp(prefix="cluster-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.mark.slow
