@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -44,9 +45,10 @@ HOST_TITLES = (
     "users then",
     "sessions",
     "sessions then",
-    "% of its share",
+    "percent of share",
 )
 MOVE_TITLES = ("from", "to", "users", "sessions")
+SUM_TITLES = ("users", "sessions")
 NO_HOST = "-"
 
 
@@ -71,11 +73,18 @@ NO_HOST = "-"
     show_default=True,
     help="Without a log: so many invented users of each tag, evenly spread.",
 )
+@click.option(
+    "-f",
+    "style",
+    type=click.Choice(("table", "tab", "json")),
+    help="How to print; by default a table on a terminal, tab elsewhere.",
+)
 def simulate(
     config: Path | None,
     options: tuple[str, ...],
     logs: tuple[BufferedReader, ...],
     users_count: int,
+    style: str | None,
     **texts: tuple[str, ...],
 ) -> int:
     """Count who would belong elsewhere if mail hosts came, went or changed, and how even it gets.
@@ -96,10 +105,11 @@ def simulate(
         population = even_population(dict.fromkeys(h.tag for h in before), users_count)
         click.echo(f"No log: {users_count} invented users of each tag, evenly spread.", err=True)
     outcome = compare(population, before, after)
-    if sys.stdout.isatty():
+    if style == "table" or (style is None and sys.stdout.isatty()):
         show(Console(), outcome)
     else:
-        click.echo("".join(_lines(outcome)).encode("utf-8", "surrogateescape"), nl=False)
+        lines = [_json(outcome)] if style == "json" else _lines(outcome)
+        click.echo("".join(lines).encode("utf-8", "surrogateescape"), nl=False)
     return os.EX_OK
 
 
@@ -183,10 +193,28 @@ def _lines(outcome: Outcome) -> Iterable[str]:
     yield "\t".join(("#move", *MOVE_TITLES)) + "\n"
     for old, new, moved in outcome.moves:
         yield "\t".join(("move", _name(old), _name(new), *_counts(moved))) + "\n"
-    yield "\t".join(("#total", "users", "sessions")) + "\n"
-    sums = {"total": outcome.total, "moved": outcome.moved, "homeless": outcome.homeless}
-    for title, counted in sums.items():
+    yield "\t".join(("#total", *SUM_TITLES)) + "\n"
+    for title, counted in _sums(outcome).items():
         yield "\t".join((title, *_counts(counted))) + "\n"
+
+
+def _json(outcome: Outcome) -> str:
+    """Return the same in one line; all values are strings, as in the json of the other verbs."""
+    answer: dict[str, object] = {
+        "hosts": [_object(HOST_TITLES, _host_cells(load)) for load in outcome.hosts],
+        "moves": [
+            _object(MOVE_TITLES, (_name(old), _name(new), *_counts(moved)))
+            for old, new, moved in outcome.moves
+        ],
+    }
+    answer |= {
+        title: _object(SUM_TITLES, _counts(counted)) for title, counted in _sums(outcome).items()
+    }
+    return json.dumps(answer, ensure_ascii=False) + "\n"
+
+
+def _object(titles: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    return dict(zip((title.replace(" ", "_") for title in titles), cells, strict=True))
 
 
 def show(console: Console, outcome: Outcome) -> None:
@@ -240,6 +268,10 @@ def _host_cells(load: HostLoad) -> tuple[str, ...]:
 
 def _name(host: MailHost | None) -> str:
     return NO_HOST if host is None else host.ip_text.decode()
+
+
+def _sums(outcome: Outcome) -> dict[str, Load]:
+    return {"total": outcome.total, "moved": outcome.moved, "homeless": outcome.homeless}
 
 
 def _counts(load: Load) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 from pathlib import Path
 
@@ -158,3 +159,24 @@ def test_a_person_reads_tables_and_a_sentence() -> None:
     assert "Who would belong elsewhere" in text
     assert "10 of 10 users (100.0 %) and 10 of 10 sessions (100.0 %)" in text
     assert "10 users (10 sessions) would have no mail host." in text
+
+
+def test_json_says_the_same_as_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    change = ("--users", "100", "--remove", "10.0.0.2")
+    simulate(*change)
+    lines = capsys.readouterr().out
+    assert os.EX_OK == simulate(*change, "-f", "json")
+    answer = json.loads(capsys.readouterr().out)
+
+    assert rows(lines, "host") == [list(row.values()) for row in answer["hosts"]]
+    assert rows(lines, "move") == [list(row.values()) for row in answer["moves"]]
+    for title in ("total", "moved", "homeless"):
+        assert rows(lines, title) == [list(answer[title].values())]
+    assert {"10.0.0.1", "10.0.0.2", "10.0.1.1"} == {row["mail_host"] for row in answer["hosts"]}
+    assert answer["moved"].keys() == {"users", "sessions"}
+
+
+def test_a_table_can_be_asked_for_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    simulate("--users", "100", "-f", "table")
+
+    assert "Mail hosts, now and then" in capsys.readouterr().out
