@@ -45,11 +45,8 @@ def test_it_is_empty_when_users_and_sessions_are_gone(director: Director, tmp_pa
         f"{IP}: no users, 2 sessions left\n{IP}: no users, 1 sessions left\n"
     )
     asked = [line for line in server.received if line != HANDSHAKE]
-    assert asked[:3] == [
-        b"HOST-LIST\n",
-        b"HOST-DOWN\t10.0.0.1\n",
-        b"HOST-RESET-USERS\t10.0.0.1\t9\n",
-    ]
+    assert asked[:2] == [b"HOST-LIST\n", b"HOST-DOWN\t10.0.0.1\n"]
+    assert b"HOST-RESET-USERS\t10.0.0.1\t9\n" in asked[2:]  # on a connection of its own
 
 
 def test_users_that_were_left_are_moved_again(
