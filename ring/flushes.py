@@ -19,7 +19,8 @@ from ring.effects import CommandAnswered
 from ring.host_list import HostList
 from ring.hosts import MailHost
 from ring.kicks import Kicks
-from ring.moves import Moves, OldHost
+from ring.move import OldHost
+from ring.moves import Moves
 from ring.state import Pool, State
 from ring.users import ABSENT, SHARDS_COUNT
 

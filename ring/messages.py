@@ -187,10 +187,15 @@ class UserKilled:
     """My sessions of this user are gone (and those of everybody left of me).
 
     `move` is the stamp of the `UserMove` this belongs to, None if the peer does not say (classic).
+    In native rings `path` are the directors that say so, in the order of the ring, and `ip` and
+    `after` are the move's, for those who have not heard of it.
     """
 
     user_hash: int
     move: Stamp | None = None
+    path: tuple[DirectorAddress, ...] = ()
+    ip: IpAddress | None = None
+    after: Stamp | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -10,19 +10,21 @@ Unlike the original a move that times out gives its kick slot back.
 
 Two directors may move one user at the same time. The original lets the second host stand in each
 table, whichever that is, and takes any report of a kill for its own. In a native ring one of the
-two moves wins on every node, by the same rule, and reports name the move they belong to (DESIGN.md
-decision 17).
+two moves wins on every node (`move.py`), and reports name the move they belong to.
+
+A report of the original goes round once; if a director on its way fails, everybody waits until the
+move times out. In a native ring it carries the path it came, so that any director may begin another
+round and a round ends at whoever it meets twice (DESIGN.md decision 21).
 """
 
 from __future__ import annotations
 
-import enum
 import itertools
 
 import attrs
 
 from ring import limits
-from ring.address import IpAddress
+from ring.address import DirectorAddress
 from ring.commands import Answer, UserMove
 from ring.effects import (
     AbortFlushProgram,
@@ -35,47 +37,12 @@ from ring.hosts import MailHost
 from ring.link import Link
 from ring.messages import Stamp, UserKilled, UserKilledEverywhere
 from ring.messages import UserMove as UserMoveMessage
+from ring.move import Move, OldHost, Stage, is_of, wins
 from ring.state import Pool, State
 from ring.users import ABSENT, is_expired
 
-ENDED_REMEMBERED_S = 10.0
+ENDED_REMEMBERED_S = limits.MOVE_TIMEOUT_S + 5.0
 """How much later than here a move may end elsewhere."""
-
-
-class Stage(enum.Enum):
-    """The value is the classic name, shown by `director status USER`."""
-
-    KILLING = "killing"
-    NOTIFY_RECEIVED = "notify-received"
-    WAIT_NOTIFY = "waiting-for-notify"
-    WAIT_EVERYONE = "waiting-for-everyone"
-    FLUSHING = "flushing"
-    DELAY = "delay"
-
-
-@attrs.frozen(kw_only=True)
-class OldHost:
-    """The host a user is moved away from, as it was when the move began."""
-
-    ip: IpAddress
-    is_down: bool
-    weight: int
-
-
-@attrs.define(eq=False, kw_only=True)
-class Move:
-    pool: Pool
-    user_hash: int
-    old: OldHost | None
-    is_ours: bool
-    target: MailHost | None
-    stamp: Stamp | None
-    after: Stamp | None = None
-    has_kicked: bool = False
-    is_released: bool = False
-    stage: Stage = Stage.KILLING
-    kick_id: int | None = None
-    flush_id: int | None = None
 
 
 class Moves:
@@ -147,15 +114,19 @@ class Moves:
         host = self._state.hosts.get(message.ip)
         if stamp is None or host is None:
             return
-        pool = self._state.pool(host.tag)
-        user_hash = message.user_hash
-        overlapped = self._overlapped(pool, user_hash)
-        old = self._reassign(pool, user_hash, host) if overlapped is None else None
         self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
+        self._take_part(message, host, stamp)
+
+    def _take_part(self, message: UserMoveMessage, host: MailHost, stamp: Stamp) -> None:
+        """Another director moves a user; `stamp` is what the move is known by from here on."""
+        pool = self._state.pool(host.tag)
+        user_hash, after = message.user_hash, message.after
+        overlapped = self._overlapped(pool, user_hash)
         if overlapped is None:
-            self.kill(pool, user_hash, old, host, is_ours=False, stamp=stamp, after=message.after)
-        elif _wins(host, message, overlapped):
-            self._replace(overlapped, host, stamp, is_ours=False, after=message.after)
+            old = self._reassign(pool, user_hash, host)
+            self.kill(pool, user_hash, old, host, is_ours=False, stamp=stamp, after=after)
+        elif wins(host, message, overlapped):
+            self._replace(overlapped, host, stamp, is_ours=False, after=after)
 
     def _overlapped(self, pool: Pool, user_hash: int) -> Move | None:
         """Return a move under way that another one of the same user has to be weighed against."""
@@ -179,6 +150,7 @@ class Moves:
         move.after = after
         move.is_released = False
         move.is_ours = is_ours
+        move.path = ()
         if move.flush_id is not None:
             self._by_flush.pop(move.flush_id)
             state.effects.append(AbortFlushProgram(move.flush_id))
@@ -267,50 +239,121 @@ class Moves:
             self._local_done(move)
 
     def _local_done(self, move: Move) -> None:
-        if self._state.right is None or move.target is None or move.is_released:
+        if self._has_nobody_to_ask or move.target is None or move.is_released:
             self._finish(move)
         elif move.is_ours or move.stage is Stage.NOTIFY_RECEIVED:
             self._tell_right(move)
         else:
             move.stage = Stage.WAIT_NOTIFY
 
+    @property
+    def _has_nobody_to_ask(self) -> bool:
+        """Tell whether there is no right neighbour, and in a native ring no hope for one."""
+        state = self._state
+        return state.right is None and (state.is_synced or not state.is_native_ring)
+
     def _tell_right(self, move: Move) -> None:
-        right = self._state.right
-        if right is None:
+        if self._has_nobody_to_ask:
             self._finish(move)
             return
         move.stage = Stage.WAIT_EVERYONE
-        right.send(UserKilled(move.user_hash, move.stamp))
+        self._report(move, move.path)
+
+    def _report(self, move: Move, path: tuple[DirectorAddress, ...]) -> None:
+        """Tell the right neighbour, if there is one now, that sessions are closed here and before.
+
+        In a native ring with all it takes to know of which move, and who has said so.
+        """
+        state = self._state
+        report = UserKilled(move.user_hash, move.stamp)
+        if state.is_native_ring and move.target is not None:
+            path = (*path, state.directors.own.address)
+            report = attrs.evolve(report, path=path, ip=move.target.ip, after=move.after)
+        if state.right is not None:
+            state.right.send(report)
+
+    def ring_synced(self) -> None:
+        """Reports may have been lost while the ring was not whole: begin another round.
+
+        Whoever was out of sync does, whether or not the move's initiator lives.
+        """
+        if not self._state.is_native_ring:
+            return
+        for move in list(self._moves.values()):
+            move.path = ()
+            if move.stage is Stage.KILLING:
+                move.stage = Stage.NOTIFY_RECEIVED
+            elif move.stage in (Stage.WAIT_NOTIFY, Stage.WAIT_EVERYONE):
+                self._tell_right(move)
 
     def killed_received(self, message: UserKilled) -> None:
-        """Everybody left of us, up to the move's initiator, has closed the user's sessions."""
+        """Everybody left of us has closed the user's sessions, from the move's initiator on.
+
+        Or everybody on the path, if the report has one (DESIGN.md decision 21).
+        """
+        if message.path:
+            self._round_received(message)
+            return
         for pool in list(self._state.pools.values()):
             move = self._moves.get((pool.tag, message.user_hash))
-            if move is None or not _is_of(message.move, move):
+            if move is None or not is_of(message.move, move):
                 continue
             if move.stage is Stage.KILLING:
                 move.stage = Stage.NOTIFY_RECEIVED
             elif move.stage is Stage.WAIT_NOTIFY:
                 self._tell_right(move)
             elif move.stage is not Stage.NOTIFY_RECEIVED:
-                self._gossip.flood(
-                    UserKilledEverywhere(
-                        stamp=self._gossip.own_stamp(),
-                        user_hash=message.user_hash,
-                        move=move.stamp,
-                    ),
-                    exclude=None,
-                )
+                self._tell_everybody(move.user_hash, move.stamp)
                 if move.stage is Stage.WAIT_EVERYONE:
                     self._finish(move)
+
+    def _round_received(self, message: UserKilled) -> None:
+        """A round ends where it comes to somebody for the second time, or to whom it is over.
+
+        Who has not heard of the move takes part in it; who knows a better one reports that.
+        """
+        host = self._state.hosts.get(message.ip) if message.ip is not None else None
+        if host is None or message.move is None:
+            return
+        user_hash, stamp = message.user_hash, message.move
+        key = host.tag, user_hash
+        is_closed = self._state.directors.own.address in message.path
+        has_ended = key not in self._moves and key in self._ended
+        if not has_ended and not is_closed:
+            if key not in self._moves:  # an export may have brought the new host before
+                self._gossip.kick(KickHash(user_hash=user_hash, except_ip=host.ip))
+            unheard = UserMoveMessage(
+                stamp=stamp, user_hash=user_hash, ip=host.ip, after=message.after
+            )
+            self._take_part(unheard, host, stamp)
+        move = self._moves.get(key)
+        if move is not None and move.stamp != stamp:
+            self._report(move, ())
+        elif move is None or is_closed or move.stage in (Stage.FLUSHING, Stage.DELAY):
+            self._tell_everybody(user_hash, stamp)
+            if move is not None and move.stage is Stage.WAIT_EVERYONE:
+                self._finish(move)
+        else:
+            move.path = message.path
+            if move.stage in (Stage.KILLING, Stage.NOTIFY_RECEIVED):
+                move.stage = Stage.NOTIFY_RECEIVED
+            else:
+                self._tell_right(move)
+
+    def _tell_everybody(self, user_hash: int, move: Stamp | None) -> None:
+        everywhere = UserKilledEverywhere(
+            stamp=self._gossip.own_stamp(), user_hash=user_hash, move=move
+        )
+        self._gossip.flood(everywhere, exclude=None)
 
     def killed_everywhere_received(self, link: Link, message: UserKilledEverywhere) -> None:
         stamp = self._gossip.accept(message.stamp)
         if stamp is None:
             return
+        is_forwarded = message.move is not None and self._state.is_native_ring
         for pool in list(self._state.pools.values()):
             move = self._moves.get((pool.tag, message.user_hash))
-            if move is None or not _is_of(message.move, move):
+            if move is None or not is_of(message.move, move):
                 continue
             is_named = message.move is not None and message.move == move.stamp
             if move.stage is Stage.WAIT_EVERYONE or (is_named and move.stage is Stage.WAIT_NOTIFY):
@@ -319,6 +362,8 @@ class Moves:
                 move.is_released = True  # a ring that is only just taking us in did not wait for us
             else:
                 continue
+            is_forwarded = True
+        if is_forwarded:
             self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
 
     def _finish(self, move: Move) -> None:
@@ -404,28 +449,3 @@ class Moves:
             if ended_at + ENDED_REMEMBERED_S > now:
                 return
             del self._ended[oldest]
-
-
-def _wins(host: MailHost, message: UserMoveMessage, move: Move) -> bool:
-    """Tell whether a move to `host` wins against another of the same user, as everybody decides.
-
-    The one whose author knew of the other; else a usable host before one that is not, then the
-    lower address, as in conflicts.
-    """
-    assert move.target is not None
-    assert move.stamp is not None
-    if message.after == move.stamp:
-        return True
-    if move.after == message.stamp:
-        return False
-    return _rank(host, message.stamp) < _rank(move.target, move.stamp)
-
-
-def _rank(host: MailHost, stamp: Stamp) -> tuple[object, ...]:
-    is_useless = host.is_down or not host.weight
-    return is_useless, host.ip.version, host.ip.packed, stamp.origin.key
-
-
-def _is_of(stamp: Stamp | None, move: Move) -> bool:
-    """Tell whether a report belongs to this move; classic ones do not say, and count."""
-    return stamp is None or move.stamp is None or stamp == move.stamp

@@ -349,6 +349,9 @@ class RingNode:
             if link.is_overflowing:
                 link.discard_output()
                 self._neighbours.lost(link, "output buffer full")
+        if state.is_newly_synced:
+            state.is_newly_synced = False
+            self._moves.ring_synced()
         if not state.settled_users and not state.is_changed:
             return
         settled, state.settled_users = state.settled_users, []

@@ -120,6 +120,7 @@ class State:
         self.kick_ids = itertools.count(1)  # gossip.py, moves.py, kicks.py
         # Anybody: what waits for the ring or for a user is looked at again (node.py, at the end).
         self.is_changed = False
+        self.is_newly_synced = False  # sync.py
         self.settled_users: list[tuple[bytes, int]] = []
 
     @property

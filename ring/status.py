@@ -11,7 +11,7 @@ import attrs
 from ring.address import DirectorAddress, IpAddress
 from ring.hosts import MailHost
 from ring.link import Link
-from ring.moves import Stage
+from ring.move import Stage
 from ring.state import State
 from ring.users import ABSENT
 

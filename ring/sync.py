@@ -88,6 +88,7 @@ class Synchroniser:
             if director.is_removed:
                 state.directors.delete(director)
         state.hosts.clear_desynced()
+        state.is_newly_synced = True
         state.timers.cancel("resync")
         state.timers.cancel("reconnect")
         state.timers.set("preferred", state.now + self.preferred_right_s)

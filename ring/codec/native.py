@@ -378,6 +378,16 @@ def _unpack_ip(value: object) -> IpAddress:
     raise ValueRefused("an address of 4 or 16 bytes")
 
 
+def _pack_place(place: DirectorAddress) -> tuple[bytes, int]:
+    return place.ip.packed, place.port
+
+
+def _unpack_places(value: object) -> tuple[DirectorAddress, ...]:
+    if not isinstance(value, tuple) or len(value) > limits.DIRECTORS_MAX:
+        raise ValueRefused(f"an array of at most {limits.DIRECTORS_MAX} directors")
+    return tuple(_unpack_place(place) for place in value)
+
+
 def _unpack_place(value: object) -> DirectorAddress:
     if not isinstance(value, tuple) or len(value) < 2:
         raise ValueRefused("an array of address and port")
@@ -406,7 +416,8 @@ _TEXT = _Kind("text", _pack_text, _unpack_text)
 _TEXTS = _Kind("texts", lambda texts: [_pack_text(text) for text in texts], _unpack_texts)
 _PROSE = _Kind("prose", _pack_prose, _unpack_prose)
 _IP = _Kind("ip", lambda ip: ip.packed, _unpack_ip)
-_PLACE = _Kind("place", lambda place: (place.ip.packed, place.port), _unpack_place)
+_PLACE = _Kind("place", _pack_place, _unpack_place)
+_PLACES = _Kind("places", lambda places: [_pack_place(place) for place in places], _unpack_places)
 _STAMP = _Kind(
     "stamp",
     lambda stamp: (stamp.origin.ip.packed, stamp.origin.port, stamp.sequence),
@@ -473,7 +484,16 @@ SHAPES = (
     _shape(18, UserKick, ("stamp", _STAMP), ("user", _TEXT)),
     _shape(19, UserKickField, ("stamp", _STAMP), ("field", _TEXT), ("value", _TEXT)),
     _shape(20, UserKickHash, ("stamp", _STAMP), ("user_hash", _HASH), ("except_ip", _IP)),
-    _shape(21, UserKilled, ("user_hash", _HASH), ("move", _optional(_STAMP)), optional=1),
+    _shape(
+        21,
+        UserKilled,
+        ("user_hash", _HASH),
+        ("move", _optional(_STAMP)),
+        ("path", _PLACES),
+        ("ip", _optional(_IP)),
+        ("after", _optional(_STAMP)),
+        optional=4,
+    ),
     _shape(
         22,
         UserKilledEverywhere,

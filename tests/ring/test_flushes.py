@@ -9,7 +9,7 @@ import pytest
 from ring import limits
 from ring.commands import Answer, HostDown, HostFlush, HostRemove, HostResetUsers, UserMove
 from ring.effects import KickHash
-from ring.moves import Stage
+from ring.move import Stage
 from tests.ring.rig import HOSTS, Rig, alone
 
 USER = 700

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from ring.commands import Answer, HostDown, HostFlush, HostResetUsers, UserMove
 from ring.effects import AbortFlushProgram, KickHash, RunFlushProgram
 from ring.link import Link
-from ring.messages import NATIVE_MINOR, Stamp, UserKilledEverywhere
+from ring.messages import NATIVE_MINOR, Stamp, UserKilled, UserKilledEverywhere
 from ring.messages import UserMove as UserMoveMessage
-from ring.moves import Stage
+from ring.move import Stage
 from tests.ring.net import Net
 from tests.ring.rig import HOSTS, Peer, Rig, alone, director, settings
 
@@ -433,7 +433,7 @@ def test_ended_moves_are_forgotten_when_nobody_can_still_be_delaying_them() -> N
         rig.command(UserMove(user_hash=user_hash, ip=ip_address(HOSTS[1])))
         rig.pass_time(2.1)
         assert stage(rig, user_hash) is None
-        rig.pass_time(10)
+        rig.pass_time(35)
 
     assert [(b"", USER + 1)] == list(rig.node._moves._ended)
 
@@ -478,6 +478,79 @@ def test_user_with_nowhere_to_go_is_kicked_and_its_end_not_remembered() -> None:
     assert [KickHash(user_hash=USER, except_ip=None)] == rig.kicks()
     assert stage(rig) is None
     assert {} == rig.node._moves._ended
+
+
+# --- rounds of reports in a native ring ---
+
+
+def report(stamp: Stamp, *path: str, ip: str = HOSTS[1]) -> UserKilled:
+    return UserKilled(
+        USER, move=stamp, path=tuple(director(place) for place in path), ip=ip_address(ip)
+    )
+
+
+def moves_of_two(**changes: object) -> tuple[Rig, Stamp]:
+    """A native ring that is being joined by a second director, and the stamp of a move of that."""
+    rig = Rig(settings(others=("127.0.1.3",), minor=NATIVE_MINOR, **changes))
+    rig.serve_alone()
+    return rig, Stamp(origin=director("127.0.1.3"), sequence=7)
+
+
+def test_director_that_has_not_heard_of_a_move_takes_part_in_it() -> None:
+    rig, stamp = moves_of_two()
+    rig.place(USER, HOSTS[0])
+    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
+    rig.run()
+
+    assert [
+        KickHash(user_hash=USER, except_ip=ip_address(HOSTS[1])),
+        KickHash(user_hash=USER, except_ip=None),
+    ] == rig.kicks()
+    assert HOSTS[1] == current(rig)
+
+
+def test_round_that_comes_back_before_the_kick_is_done_ends_nothing() -> None:
+    rig, stamp = moves_of_two()
+    rig.kicks_answered = False
+    rig.place(USER, HOSTS[0])
+    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
+    assert Stage.NOTIFY_RECEIVED is stage(rig)
+    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
+
+    assert Stage.NOTIFY_RECEIVED is stage(rig)
+
+
+def test_round_about_a_move_that_is_over_here_is_answered_with_the_all_clear() -> None:
+    rig, stamp = moves_of_two()
+    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
+    rig.pass_time(2.1)
+    assert stage(rig) is None
+    link = rig.dial_in("127.0.1.3")
+    link.greet()
+    link.heard()
+    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
+
+    assert stage(rig) is None
+    assert ["USER-KILLED-EVERYWHERE"] == [line.split("\t")[0] for line in link.heard()]
+
+
+def test_round_about_an_unknown_host_is_dropped() -> None:
+    rig, stamp = moves_of_two()
+    rig.node._moves.killed_received(report(stamp, "127.0.1.3", ip="10.9.9.9"))
+
+    assert stage(rig) is None
+    assert [] == rig.kicks()
+
+
+def test_round_about_a_move_that_lost_changes_nothing() -> None:
+    rig, stamp = moves_of_two()
+    rig.place(USER, HOSTS[1])
+    rig.kicks_answered = False
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[0])))
+    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
+
+    assert HOSTS[0] == current(rig)
+    assert Stage.KILLING is stage(rig)
 
 
 def alone_and_native(**changes: object) -> Rig:

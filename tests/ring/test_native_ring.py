@@ -199,6 +199,41 @@ def test_move_closes_sessions_on_every_node_before_anybody_is_let_in() -> None:
         assert [target] == [str(answer.ip) for answer in net.lookups_answered(number)]
 
 
+def moved_with_a_director_hung(net: Net) -> tuple[int, str]:
+    """Director 3 hangs, director 1 begins to move a user: nobody can know that all have kicked."""
+    [user_hash] = some_users(1)
+    net.login(1, user_hash)
+    net.run(1)
+    target = other_host(net, 1, user_hash)
+    net.hang(3)
+    net.command(1, UserMove(user_hash=user_hash, ip=ip_address(target)))
+    assert {"waiting-for-everyone"} == set(stages(net, user_hash, 1, 2))
+    return user_hash, target
+
+
+def stages(net: Net, user_hash: int, *numbers: int) -> list[str | None]:
+    found = [net.nodes[n].user_status(user_hash, b"", net.now).stage for n in numbers]
+    return [stage.value if stage else None for stage in found]
+
+
+def test_move_ends_when_the_ring_is_whole_again_without_who_hung() -> None:
+    net = ring_of(4, user_kick_delay_s=0.5)
+    user_hash, target = moved_with_a_director_hung(net)
+    net.run_until(lambda: {None} == set(stages(net, user_hash, 1, 2, 4)), 6)
+
+    assert [target] * 3 == [net.login(number, user_hash) for number in (1, 2, 4)]
+    assert [] == net.notes(1, "move_timed_out")
+
+
+def test_move_ends_though_its_initiator_died() -> None:
+    net = ring_of(4, user_kick_delay_s=0.5)
+    user_hash, target = moved_with_a_director_hung(net)
+    net.kill(1)
+    net.run_until(lambda: {None} == set(stages(net, user_hash, 2, 4)), 8)
+
+    assert [target] * 2 == [net.login(number, user_hash) for number in (2, 4)]
+
+
 # --- hash ---
 
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from ring.commands import HostSet, UserMove
 from ring.messages import NATIVE_MINOR
-from ring.moves import Stage
+from ring.move import Stage
 from ring.status import DirectorStatus
 from tests.ring.rig import HOSTS, NOW, Rig, alone, director, settings
 

@@ -354,6 +354,8 @@ def test_a_longer_frame_is_refused_at_once() -> None:
         (frame(17, [b"1234", 5, 1], 0, b"1234"), "UserMove", "user_hash 0, expected a number"),
         (frame(18, [b"1234", 5, 1], "x"), "UserKick", "user 'x', expected bytes"),
         (frame(18, [b"1234", 5, 1], b"x" * 1001), "UserKick", "user b'xxx"),
+        (frame(21, 5, None, 7), "UserKilled", "path 7, expected an array of at most 1024"),
+        (frame(21, 5, None, [7]), "UserKilled", "path array of 1, expected an array of address"),
         (frame(24, None, -1), "Ping", "unsent_bytes -1, expected a number from 0 to"),
         (frame(26, 5), "Connect", "address 5, expected an array of address and port"),
         (frame(26, [b"1234"]), "Connect", "address array of 1, expected an array of"),
@@ -422,6 +424,14 @@ def test_a_move_is_a_move_again() -> None:
     move = UserMove(stamp=STAMP, user_hash=5, ip=V6)
 
     assert decoded(native.encode(move)) == move
+
+
+def test_report_of_a_kill_keeps_its_path() -> None:
+    path = (DirectorAddress(ip=V4, port=9), DirectorAddress(ip=V6, port=10))
+    report = UserKilled(5, move=STAMP, path=path, ip=V4, after=STAMP)
+
+    assert decoded(native.encode(report)) == report
+    assert decoded(frame(21, 5)) == UserKilled(5)
 
 
 def outcome(data: bytes, cuts: list[int]) -> tuple[list[object], str | None]:
