@@ -204,6 +204,8 @@ class Gossip:
         is_forwarded = not users.is_handshake or self.is_export_forwarded(link)
         if changed and is_forwarded:
             targets = self._targets(link.director)
+            if users.is_handshake and not state.is_handshaked:  # `exports.spread` follows
+                targets = [t for t in targets if t.is_telling or not t.takes_frames]
             is_clamped = max(timestamps) > state.wall  # else all are stored as they came
             # What a link tells before its handshake is done, its export tells again, newer perhaps.
             if len(changed) == len(users) and not is_clamped and link.is_done:

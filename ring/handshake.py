@@ -12,10 +12,8 @@ at once, while a closed socket holds it off for a minute (ring-protocol.md secti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ring import limits
 from ring.errors import RemoteProtocolError
+from ring.exports import Exports
 from ring.gossip import host_message
 from ring.heartbeat import Heartbeat
 from ring.link import Link
@@ -27,11 +25,9 @@ from ring.messages import (
     HostsStart,
     Me,
     Options,
-    Users,
     Version,
 )
-from ring.state import Pool, State
-from ring.users import SHARDS_COUNT
+from ring.state import State
 
 TAGS_MINOR = 7
 OPTIONS_MINOR = 5
@@ -42,8 +38,9 @@ class IncompatibleDirector(RemoteProtocolError):
 
 
 class Handshake:
-    def __init__(self, state: State, heartbeat: Heartbeat) -> None:
+    def __init__(self, state: State, heartbeat: Heartbeat, exports: Exports) -> None:
         self._state = state
+        self._exports = exports
         self._heartbeat = heartbeat
 
     def greet(self, link: Link) -> None:
@@ -64,7 +61,7 @@ class Handshake:
     def version_received(self, link: Link, message: Version) -> None:
         state = self._state
         if message.major != 1:
-            link.become_versioned(message)  # so that the QUIT can be said
+            link.become_versioned(message, 0)  # so that the QUIT can be said
             raise RemoteProtocolError(
                 f"major version {message.major}, expected 1", token="VERSION", is_stamped=False
             )
@@ -87,15 +84,15 @@ class Handshake:
                 f" {state.settings.director_hash}; set director_hash = md5 here to join its ring",
                 token="VERSION",
             )
-        link.become_versioned(message)
+        link.become_versioned(message, self._exports.users_count())
         if not link.is_incoming:
             link.send(HostsStart(state.is_handshaked))
             for host in state.hosts:
                 link.send(host_message(host, None))
             link.send(HostsEnd(state.is_handshaked))
-            link.start_export(self._export())
+            self._exports.begin(link)
 
-    def hello_received(self, message: Hello) -> None:
+    def hello_received(self, link: Link, message: Hello) -> None:
         expected = self._state.settings.director_hash
         if message.director_hash != expected:
             raise IncompatibleDirector(
@@ -103,37 +100,10 @@ class Handshake:
                 " set director_hash to the same value on all directors",
                 token="Hello",
             )
+        self._exports.hello_received(link, message.users_count)
 
     def options_received(self, message: Options) -> None:
         if b"consistent-hashing" not in message.names:
             raise RemoteProtocolError(
                 "OPTIONS without consistent-hashing", token="OPTIONS", is_stamped=False
-            )
-
-    def _export(self) -> Iterator[Users]:
-        """Yield the user table in steps of one shard; each is read when it is sent.
-
-        Expired users that no sweep has met yet are included; whoever receives them drops them.
-        """
-        for pool in list(self._state.pools.values()):
-            for shard in range(SHARDS_COUNT):
-                yield from self._export_shard(pool, shard)
-
-    def _export_shard(self, pool: Pool, shard: int) -> Iterator[Users]:
-        by_number = self._state.hosts.by_number
-        hashes, numbers, timestamps = pool.table.shard(shard)
-        distinct = sorted(set(numbers))
-        position = {number: index for index, number in enumerate(distinct)}
-        for start in range(0, len(hashes), limits.STEP_USERS_MAX):
-            rows = slice(start, start + limits.STEP_USERS_MAX)
-            weak = pool.weak
-            yield Users(
-                hashes=hashes[rows],
-                timestamps=timestamps[rows],
-                hosts=tuple(host.ip for n in distinct if (host := by_number[n]) is not None),
-                host_indexes=[position[number] for number in numbers[rows]],
-                weak=frozenset(i for i, h in enumerate(hashes[rows]) if h in weak)
-                if weak
-                else frozenset(),
-                is_handshake=True,
             )

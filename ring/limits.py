@@ -23,6 +23,13 @@ FRAME_TEXT_BYTES_MAX = 1000
 """A user name, tag or host name on the ring, so that it fits a classic line when escaped at worst
 once more. Longer: refused where it enters (admin socket, configuration)."""
 
+DIGESTS_STEP_USERS = 8192
+"""Users whose digests are made, and compared by the receiver, in one go (about 3 ms), but a whole
+shard at least. More: in the next step."""
+
+DIGESTS_WAITING_MAX = 4096
+"""Messages with digests that wait to be compared; a tag needs 256 at most. More: hung up."""
+
 EXPORT_OUTPUT_BYTES_MAX = 16 * 1024
 """An export (handshake users) pauses while a link has this much unsent output, so that memory stays
 bounded with any number of users, and that no step of the writer takes more than 2 ms. The original

@@ -33,6 +33,7 @@ from ring.hosts import MailHost
 from ring.messages import (
     NATIVE_MINOR,
     UNKNOWN_TIMESTAMP,
+    Digests,
     Director,
     Done,
     Hello,
@@ -96,6 +97,7 @@ class Link:
         self.created_at = now
         self.connected_at: float | None = now if self.is_incoming else None
         self.is_host_block_ignored = False  # owned by host_list.py
+        self.is_comparing = False  # owned by exports.py
         # Owned by neighbours.py, places.py, heartbeat.py:
         self.is_leaving = False
         self.is_verified_by_ping = False
@@ -125,7 +127,7 @@ class Link:
         self._held: list[Message] = []
         self._output = bytearray()
         self._open_users: dict[bytes, dict[int, int]] = {}
-        self._export: Iterator[Users] | None = None
+        self._export: Iterator[Message] | None = None
 
     # --- state --------------------------------------------------------------------------------
 
@@ -141,6 +143,11 @@ class Link:
     @property
     def is_exporting(self) -> bool:
         return self._export is not None
+
+    @property
+    def is_telling(self) -> bool:
+        """Tell whether what our table learns meanwhile must be gossiped on this link."""
+        return self._export is not None or self.is_comparing
 
     @property
     def takes_frames(self) -> bool:
@@ -229,7 +236,7 @@ class Link:
             if (
                 kind in HANDSHAKE_ONLY
                 or (isinstance(message, Host) and message.stamp is None)
-                or (isinstance(message, Users) and message.is_handshake)
+                or (isinstance(message, Users) and message.is_handshake and not self.is_native)
             ):
                 raise self._refused(message, "after the handshake")
         elif self._in_host_block:
@@ -245,7 +252,12 @@ class Link:
             if not self.is_incoming:
                 raise self._refused(message, "from a right neighbour")
             self._in_host_block = True
-        elif isinstance(message, Users) and message.is_handshake and not self.is_incoming:
+        elif (
+            isinstance(message, Users)
+            and message.is_handshake
+            and not self.is_incoming
+            and not self.is_native
+        ):
             raise self._refused(message, "from a right neighbour")
 
     def _refused(self, message: Message, where: str) -> RemoteProtocolError:
@@ -272,12 +284,14 @@ class Link:
         self.phase = Phase.GREETING
         self.connected_at = now
 
-    def become_versioned(self, version: Version) -> None:
+    def become_versioned(self, version: Version, own_users_count: int) -> None:
         """The peer's version is known: what was held back can be said in its language."""
         self.minor = version.minor
         self.has_version = True
         if self.is_native:
-            self._output += native.encode(Hello(director_hash=self._director_hash))
+            self._output += native.encode(
+                Hello(director_hash=self._director_hash, users_count=own_users_count)
+            )
             self._seal()  # what was told before the frames of all
             self._queue = self._frames.join(self.link_id)
         held, self._held = self._held, []
@@ -321,24 +335,23 @@ class Link:
         self._frames.seal()
         self._queue.add(users.frame, len(users))
 
-    def start_export(self, users: Iterator[Users]) -> None:
-        """Send these users, pulled step by step, and then end our side of the handshake."""
-        assert self._export is None
-        assert not self.is_incoming
-        self._export = users
+    def start_export(self, messages: Iterator[Message]) -> None:
+        """Send these, pulled step by step, instead of an export that has come to its end."""
+        self._export = messages
 
     def take_output(self, bytes_max: int, wall: int) -> bytes:
         """Remove and return at most `bytes_max` bytes to write, sent at Unix second `wall`."""
         self._seal()
         while self._export is not None and len(self._output) < limits.EXPORT_OUTPUT_BYTES_MAX:
-            users = next(self._export, None)
-            if users is None:
+            message = next(self._export, None)
+            if message is None:
                 self._export = None
-                self.send(Options((b"consistent-hashing",)))
-                self.send(Done())
-            else:
-                self._users_sent += len(users)
-                self._output += self._encoded(users)
+                break
+            self._output += self._encoded(message)
+            if isinstance(message, Digests):
+                break  # few bytes, much work
+            if isinstance(message, Users):
+                self._users_sent += len(message)
         self.output_bytes_peak = max(self.output_bytes_peak, len(self._output))
         data = bytes(self._output[:bytes_max])
         del self._output[:bytes_max]

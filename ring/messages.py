@@ -57,6 +57,7 @@ class Hello:
     """Native only, the first frame: ring-wide choices that must agree (DESIGN section 3)."""
 
     director_hash: str
+    users_count: int = 0
 
 
 @attrs.frozen
@@ -139,6 +140,23 @@ class Users:
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+
+@attrs.frozen(kw_only=True)
+class Digests:
+    """Native only: 64 bits for each shard of a tag from `first` on; 0 looks like no other."""
+
+    tag: bytes
+    first: int
+    digests: tuple[int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ShardsWanted:
+    """Native only, the answer to `Digests`: which of them look different here."""
+
+    tag: bytes
+    shards: tuple[int, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -270,6 +288,8 @@ Message: TypeAlias = (
     | HostRemove
     | HostFlush
     | Users
+    | Digests
+    | ShardsWanted
     | UserWeak
     | UserMove
     | UserKick

@@ -23,6 +23,7 @@ from ring.commands import Command
 from ring.directors import Directors
 from ring.effects import Effect, LinkId
 from ring.errors import RemoteProtocolError
+from ring.exports import Exports
 from ring.flushes import Flushes
 from ring.gossip import Gossip
 from ring.handshake import Handshake
@@ -35,6 +36,7 @@ from ring.lookups import Lookups
 from ring.members import Members
 from ring.messages import (
     Connect,
+    Digests,
     Director,
     DirectorRemove,
     Done,
@@ -50,6 +52,7 @@ from ring.messages import (
     Ping,
     Pong,
     Quit,
+    ShardsWanted,
     Sync,
     UserKick,
     UserKickField,
@@ -90,7 +93,8 @@ class RingNode:
         self._gossip = Gossip(state)
         self._heartbeat = Heartbeat(state)
         self._sync = Synchroniser(state, self._gossip, self._heartbeat)
-        self._handshake = Handshake(state, self._heartbeat)
+        self._exports = Exports(state)
+        self._handshake = Handshake(state, self._heartbeat, self._exports)
         self._neighbours = Neighbours(state, self._heartbeat, self._sync, self._handshake)
         self._members = Members(state, self._gossip, self._sync, self._neighbours)
         self._places = Places(
@@ -99,6 +103,7 @@ class RingNode:
             self._heartbeat,
             neighbours=self._neighbours,
             members=self._members,
+            exports=self._exports,
         )
         self._host_list = HostList(state, self._gossip, self._sync)
         self._moves = Moves(state, self._gossip)
@@ -315,7 +320,7 @@ class RingNode:
     @property
     def deadline(self) -> float:
         """Monotonic second at which `tick` must be called; minus infinity for "now"."""
-        if self._lookups.has_work or self._flushes.has_work:
+        if self._lookups.has_work or self._flushes.has_work or self._exports.has_work:
             return float("-inf")
         return self._state.timers.deadline
 
@@ -331,6 +336,8 @@ class RingNode:
             self._lookups.continue_work()
         if self._flushes.has_work:
             self._flushes.continue_work()
+        if self._exports.has_work:
+            self._exports.continue_work()
         self._settle()
 
     def drain(self) -> list[Effect]:
@@ -407,7 +414,9 @@ class RingNode:
         return {
             Users: self.users_received,
             Version: handshake.version_received,
-            Hello: lambda _link, message: handshake.hello_received(message),
+            Hello: handshake.hello_received,
+            Digests: self._exports.digests_received,
+            ShardsWanted: self._exports.wanted_received,
             Me: places.me_received,
             Options: lambda _link, message: handshake.options_received(message),
             Done: lambda link, _message: places.done_received(link),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from ring.directors import LASTING_SEQUENCE, Director
 from ring.errors import RemoteProtocolError
+from ring.exports import Exports
 from ring.gossip import Gossip
 from ring.heartbeat import Heartbeat
 from ring.link import Link
@@ -43,12 +44,14 @@ class Places:
         *,
         neighbours: Neighbours,
         members: Members,
+        exports: Exports,
     ) -> None:
         self._state = state
         self._gossip = gossip
         self._heartbeat = heartbeat
         self._neighbours = neighbours
         self._members = members
+        self._exports = exports
 
     def me_received(self, link: Link, message: Me) -> None:
         """The peer says who it is (section 7.5); find its place (section 10.1)."""
@@ -121,6 +124,8 @@ class Places:
                 "a director that says it is this one", token="DONE", is_stamped=False
             )
         self._gossip.flood(DirectorMessage(director.address), exclude=director)
+        if not self._state.is_handshaked:
+            self._exports.spread(link)
         left = self._state.left
         if left is None or left.director is director:
             self._neighbours.promote_left(link)

@@ -328,19 +328,22 @@ class UserTable:
             self._rebuild(index, 0)
         return removed_count
 
-    def digest(self, index: int) -> int:
-        """Return 64 bits that tell whether two nodes place the users of a shard equally.
+    def digest(self, index: int, expired_before: int) -> int:
+        """Return 64 bits that tell whether two nodes know the same of the users of a shard.
 
-        It covers hash and host address of each user that has a host, not timestamps, and depends
-        neither on host numbers nor on the order in which users came.
+        It covers hash, host address and timestamp of each user that has a host and is not expired,
+        and depends neither on host numbers nor on the order in which users came.
         """
-        salts = {h.number: mmh3.mmh3_32_uintdigest(h.ip.packed) << 32 for h in self._hosts}
+        salts = {h.number: mmh3.mmh3_x64_128_uintdigest(h.ip.packed) >> 64 for h in self._hosts}
         hashes, values, _ = self._shards[index]
-        pairs = [
-            salts[n] | h for h, v in zip(hashes, values, strict=True) if (n := v & 0xFFFF) in salts
+        newest_expired = expired_before << 16 | 0xFFFF
+        rows = [
+            (h << 32 | v >> 16) ^ salts[n]
+            for h, v in zip(hashes, values, strict=True)
+            if v > newest_expired and (n := v & 0xFFFF) in salts
         ]
-        pairs.sort()
-        column = array("Q", pairs)
+        rows.sort()
+        column = array("Q", rows)
         if sys.byteorder == "big":
             column.byteswap()
         return mmh3.mmh3_x64_128_uintdigest(column.tobytes()) & 0xFFFF_FFFF_FFFF_FFFF

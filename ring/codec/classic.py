@@ -29,6 +29,7 @@ from ring.errors import LimitExceeded, RemoteProtocolError, ValueRefused, excerp
 from ring.messages import (
     UNKNOWN_TIMESTAMP,
     Connect,
+    Digests,
     Director,
     DirectorRemove,
     Done,
@@ -44,6 +45,7 @@ from ring.messages import (
     Ping,
     Pong,
     Quit,
+    ShardsWanted,
     Stamp,
     Sync,
     UserKick,
@@ -271,7 +273,7 @@ def _encode_line(message: Message, minor: int, ring_minor: int) -> bytes:
             text = _CONTROL.sub(" ", reason).encode("utf-8", "backslashreplace")
             return (b"QUIT\t" + text)[: limits.CLASSIC_LINE_BYTES_MAX] + b"\n"
         case _:
-            assert isinstance(message, Hello), message
+            assert isinstance(message, Hello | Digests | ShardsWanted), message
             return b""
 
 

@@ -34,6 +34,7 @@ from ring.errors import LimitExceeded, RemoteProtocolError, ValueRefused, excerp
 from ring.messages import (
     UNKNOWN_TIMESTAMP,
     Connect,
+    Digests,
     Director,
     DirectorRemove,
     Done,
@@ -49,6 +50,7 @@ from ring.messages import (
     Ping,
     Pong,
     Quit,
+    ShardsWanted,
     Stamp,
     Sync,
     UserKick,
@@ -63,6 +65,7 @@ from ring.messages import (
 )
 
 HEADER_BYTES = 4
+SHARDS_COUNT = 256
 UINT32_MAX = 0xFFFFFFFF
 INT64_MIN = -(1 << 63)
 INT64_MAX = (1 << 63) - 1
@@ -406,6 +409,20 @@ def _unpack_stamp(value: object) -> Stamp:
     return Stamp(origin=_unpack_place(value), sequence=sequence)
 
 
+def _unpack_digests(value: object) -> tuple[int, ...]:
+    packed = _bytes("digests", value)
+    if len(packed) % 8 or len(packed) > 8 * SHARDS_COUNT:
+        raise ValueRefused(f"8 bytes for each of at most {SHARDS_COUNT} shards")
+    return struct.unpack(f"<{len(packed) // 8}Q", packed)
+
+
+def _unpack_shards(value: object) -> tuple[int, ...]:
+    packed = _bytes("shards", value)
+    if len(packed) > SHARDS_COUNT:
+        raise ValueRefused(f"a byte for each of at most {SHARDS_COUNT} shards")
+    return tuple(packed)
+
+
 _UINT32 = _integer("u32", 0, UINT32_MAX)
 _HASH = _integer("hash", 1, UINT32_MAX)
 _WEIGHT = _integer("weight", 0, limits.RING_WEIGHT_MAX)
@@ -418,6 +435,11 @@ _PROSE = _Kind("prose", _pack_prose, _unpack_prose)
 _IP = _Kind("ip", lambda ip: ip.packed, _unpack_ip)
 _PLACE = _Kind("place", _pack_place, _unpack_place)
 _PLACES = _Kind("places", lambda places: [_pack_place(place) for place in places], _unpack_places)
+_SHARD = _integer("shard", 0, SHARDS_COUNT - 1)
+_DIGESTS = _Kind(
+    "digests", lambda digests: struct.pack(f"<{len(digests)}Q", *digests), _unpack_digests
+)
+_SHARDS = _Kind("shards", bytes, _unpack_shards)
 _STAMP = _Kind(
     "stamp",
     lambda stamp: (stamp.origin.ip.packed, stamp.origin.port, stamp.sequence),
@@ -449,7 +471,7 @@ def _shape(
 SHAPES = (
     _shape(1, Version, ("major", _UINT32), ("minor", _UINT32)),
     _shape(2, Me, ("address", _PLACE), ("wall", _optional(_SECONDS))),
-    _shape(3, Hello, ("director_hash", _PROSE)),
+    _shape(3, Hello, ("director_hash", _PROSE), ("users_count", _SIZE), optional=1),
     _shape(4, Director, ("address", _PLACE), ("last_sequence", _UINT32), optional=1),
     _shape(5, DirectorRemove, ("address", _PLACE)),
     _shape(6, HostsStart, ("is_complete", _FLAG)),
@@ -514,6 +536,8 @@ SHAPES = (
     _shape(24, Ping, ("wall", _optional(_SECONDS)), ("unsent_bytes", _optional(_SIZE))),
     _shape(25, Pong, ("wall", _optional(_SECONDS)), ("unsent_bytes", _optional(_SIZE))),
     _shape(26, Connect, ("address", _PLACE)),
+    _shape(27, Digests, ("tag", _TEXT), ("first", _SHARD), ("digests", _DIGESTS)),
+    _shape(28, ShardsWanted, ("tag", _TEXT), ("shards", _SHARDS)),
 )
 
 _SHAPES_BY_NUMBER = {shape.number: shape for shape in SHAPES}

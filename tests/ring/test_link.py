@@ -66,7 +66,7 @@ def named_link(minor: int = 9, *, is_incoming: bool = True, own_minor: int = 9) 
     greeting = f"VERSION\tdirector\t1\t{minor}\nME\t{PEER.ip}\t{PEER.port}\n"
     for message in link.receive(greeting.encode()):
         if isinstance(message, Version):
-            link.become_versioned(message)
+            link.become_versioned(message, 0)
         else:
             link.become_named(Director(address=PEER))
     return link
@@ -119,7 +119,7 @@ def test_a_user_gossiped_during_the_greeting_has_his_time() -> None:
     output(link)
     (version,) = link.receive(b"VERSION\tdirector\t1\t9\n")
     assert isinstance(version, Version)
-    link.become_versioned(version)
+    link.become_versioned(version, 0)
 
     assert output(link) == [b"USER\t77\t10.2.0.1\t1700000000"]
 
@@ -152,7 +152,7 @@ def test_messages_held_back_are_said_when_the_version_is_known() -> None:
     output(link)
     (version,) = link.receive(b"VERSION\tdirector\t1\t9\n")
     assert isinstance(version, Version)
-    link.become_versioned(version)
+    link.become_versioned(version, 0)
 
     assert [b"USER-KILLED\t5"] == output(link)
 
@@ -201,7 +201,7 @@ def test_nothing_but_the_name_follows_the_version() -> None:
     link = dialling_link(is_incoming=True)
     for message in link.receive(VERSION.encode() + b"\n"):
         assert isinstance(message, Version)
-        link.become_versioned(message)
+        link.become_versioned(message, 0)
 
     with pytest.raises(RemoteProtocolError, match="PING before ME"):
         list(link.receive(b"PING\n"))
@@ -270,7 +270,7 @@ def test_rest_of_a_read_that_ends_the_lines_is_frames() -> None:
     for message in link.receive(greeting + frames(Hello(director_hash="md5"))):
         received.append(message)
         if isinstance(message, Version):
-            link.become_versioned(message)
+            link.become_versioned(message, 0)
         elif isinstance(message, Me):
             link.become_named(Director(address=PEER))
 
@@ -367,7 +367,7 @@ def test_export_pauses_while_the_peer_does_not_read() -> None:
     while part := link.take_output(1 << 16, WALL):
         data += part
 
-    assert [b"OPTIONS\tconsistent-hashing", b"DONE"] == data.splitlines()[-2:]
+    assert b"U\t100000\t10.2.0.1\t1700000000" == data.splitlines()[-1]
     assert 100_000 == link.users_sent
     assert not link.is_exporting
     assert link.output_bytes == 0

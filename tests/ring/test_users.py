@@ -325,7 +325,7 @@ def test_a_rebuild_forgets_the_dead(hosts: MailHosts, table: UserTable) -> None:
     assert list(table.shard(0)[0]) == [6]
 
 
-def test_a_digest_tells_hosts_but_not_numbers_times_or_order() -> None:
+def test_a_digest_tells_hosts_and_times_but_not_numbers_or_order() -> None:
     hosts, (first, second) = make_hosts(2)
     other_hosts = MailHosts()
     other_second = other_hosts.add(second.ip, tag=b"", hostname=b"", weight=1)
@@ -333,19 +333,31 @@ def test_a_digest_tells_hosts_but_not_numbers_times_or_order() -> None:
     table, other = UserTable(hosts), UserTable(other_hosts)
     table.store(1, first.number, WALL)
     table.store(2, second.number, WALL)
-    other.store(2, other_second.number, WALL - 1)
+    other.store(2, other_second.number, WALL)
 
-    assert table.digest(0) != other.digest(0)
+    assert table.digest(0, 0) != other.digest(0, 0)
 
-    other.store(1, other_first.number, WALL - 2)
+    other.store(1, other_first.number, WALL)
 
     assert other_first.number != first.number
-    assert table.digest(0) == other.digest(0)
-    assert 0 < table.digest(0) < 1 << 64
+    assert table.digest(0, 0) == other.digest(0, 0)
+    assert 0 < table.digest(0, 0) < 1 << 64
+
+    other.store(1, other_first.number, WALL - 1)
+
+    assert table.digest(0, 0) != other.digest(0, 0)
 
     other.store(1, other_second.number, WALL)
 
-    assert table.digest(0) != other.digest(0)
+    assert table.digest(0, 0) != other.digest(0, 0)
+
+
+def test_a_digest_leaves_out_who_is_expired(table: UserTable, hosts: MailHosts) -> None:
+    empty = table.digest(0, WALL)
+    table.store(1, host(hosts, 0).number, WALL)
+
+    assert empty == table.digest(0, WALL)
+    assert empty != table.digest(0, WALL - 1)
 
 
 def test_the_digest_is_the_same_on_machines_of_the_other_byte_order(
@@ -353,15 +365,15 @@ def test_the_digest_is_the_same_on_machines_of_the_other_byte_order(
 ) -> None:
     """On such a machine the column's bytes are swapped; here swapping must be seen to happen."""
     table.store(1, host(hosts, 0).number, WALL)
-    digest = table.digest(0)
+    digest = table.digest(0, 0)
     monkeypatch.setattr("sys.byteorder", "big")
 
-    assert digest != table.digest(0)
+    assert digest != table.digest(0, 0)
 
 
 def test_an_empty_table_costs_little(table: UserTable) -> None:
     assert len(table) == 0
-    assert {table.digest(index) for index in range(SHARDS_COUNT)} == {table.digest(0)}
+    assert {table.digest(index, 0) for index in range(SHARDS_COUNT)} == {table.digest(0, 0)}
     assert sum(slots_count(table, index) for index in range(SHARDS_COUNT)) == 2048
 
 

@@ -125,7 +125,7 @@ def test_every_message_has_one_number() -> None:
     numbers = [shape.number for shape in native.SHAPES]
     kinds = {shape.make for shape in native.SHAPES}
 
-    assert sorted([*numbers, native.GOSSIP_NUMBER, native.EXPORT_NUMBER]) == list(range(1, 27))
+    assert sorted([*numbers, native.GOSSIP_NUMBER, native.EXPORT_NUMBER]) == list(range(1, 29))
     assert kinds | {Users} == set(Message.__args__)
 
 
