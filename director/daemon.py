@@ -15,8 +15,9 @@ directors and backends are among the latter on purpose, as in the original: they
 begins, and a ring that runs has been told better (`director add`, `director ring add`).
 
 SIGTERM, SIGINT, or the end of Dovecot's master end the process cleanly: the neighbours are told
-(QUIT), which spares them the search for a lost director. Sessions that wait for a host are dropped
-with their connection; login processes then answer a temporary failure or try again.
+(QUIT), which spares them the search for a lost director. Logins that wait for a host are answered
+before, for at most `limits.LEAVE_S`; the connections of login processes are left to our successor
+(`sessions/keeping.py`), also when we are killed.
 
 Any other exception ends the process with a traceback. The supervisor starts it anew and the ring
 fills it: a director that runs on after a bug would send users to two backends, and that is worse.
@@ -51,14 +52,19 @@ from director.pollset import PollSet
 from director.runtime import Performers, Runtime
 from director.sessions.admin import AdminDesk
 from director.sessions.directory import Roster, Surroundings
+from director.sessions.keeping import Keeping
 from director.settings import LogFormat, ProxyRefresh, Settings
 from director.systemd import Notifier, inherited_listeners
+from ring import limits
 from ring.hashing import HashKind, UserHasher
 
 EXIT_OPTIMISED = os.EX_SOFTWARE
 
 LIVE_SETTINGS = frozenset({"log_format", "proxy_refresh", "client_limit"})
 """Fields of `Settings` that SIGHUP changes in a running daemon."""
+
+_LOOK_PERIOD_S = 0.02
+"""Between two looks whether all waiting logins were answered, at the end."""
 
 Reread = Callable[[], "Settings | str"]
 
@@ -146,8 +152,10 @@ class Daemon:
             proxy_refresh_s=proxy_refresh_s(settings, opened),
         )
         self.poll_set = PollSet(self.runtime.settle)
+        self._keeping = Keeping(self.poll_set, self.runtime.note)
         surroundings = Surroundings(
             poll_set=self.poll_set,
+            keeping=self._keeping,
             directory=self.runtime,
             roster=Roster(settings.client_limit),
             master_user_separator=settings.master_user_separator,
@@ -211,6 +219,7 @@ class Daemon:
                 ring_sockets.append(item.take_socket())
             else:
                 self.local.serve(item)
+        self._keeping.start(self.settings.base_dir, self.local.resume)
         nursery.start_soon(self.peers.run, ring_sockets)
         nursery.start_soon(self.poll_set.run)
         nursery.start_soon(self.memory.run)
@@ -233,10 +242,27 @@ class Daemon:
         self._notifier.stopping()
         for item in self._opened:
             item.remove()
+        self.local.stop_listening()
+        await self._leave_connections()
+        self._keeping.close()
         self.local.close()
         self.runtime.shut_down()
         await self.peers.wait_ended()
         await self.memory.save()
+
+    async def _leave_connections(self) -> None:
+        """Leave what login processes say from now on to our successor, and answer the rest."""
+        is_all_answered = trio.Event()
+
+        def look() -> None:
+            if self._keeping.leave():
+                self.poll_set.call_later(_LOOK_PERIOD_S, look)
+            else:
+                is_all_answered.set()
+
+        look()
+        with trio.move_on_after(limits.LEAVE_S):
+            await is_all_answered.wait()
 
     def _stop_for(self, reason: str) -> None:
         self._stop_reason = self._stop_reason or reason

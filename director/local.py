@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 import attrs
 
@@ -28,6 +28,9 @@ from director.sessions.relay import Relay
 from director.sessions.rewriter import HostFields
 from director.settings import Settings
 
+Door: TypeAlias = Callable[[socket.socket], Relay]
+"""Makes the relay of a client, not yet started."""
+
 
 class LocalSockets:
     def __init__(self, surroundings: Surroundings, desk: AdminDesk, settings: Settings) -> None:
@@ -35,6 +38,7 @@ class LocalSockets:
         self._desk = desk
         self._settings = settings
         self._listeners: list[SessionListener] = []
+        self._doors: dict[bytes, Door] = {}
 
     def serve(self, item: Opened) -> None:
         """Serve a listener that is open, for as long as the daemon lives."""
@@ -52,10 +56,23 @@ class LocalSockets:
         self._listeners.append(listener)
         listener.start()
 
-    def close(self) -> None:
-        """Take in no more clients and hang up on those that are there."""
+    def resume(self, label: bytes, client: socket.socket, auth: socket.socket) -> Relay | None:
+        """Serve a connection that our predecessor left, unless it came by a door we do not have."""
+        door = self._doors.get(label)
+        if door is None:
+            return None
+        relay = door(client)
+        relay.resume(auth)
+        return relay
+
+    def stop_listening(self) -> None:
+        """Take in no more clients."""
         for listener in self._listeners:
             listener.close()
+
+    def close(self) -> None:
+        """Take in no more clients and hang up on those that are there."""
+        self.stop_listening()
         self._surroundings.roster.close_all()
         self._desk.close_all()
 
@@ -79,10 +96,11 @@ class LocalSockets:
 
         auth_service = AuthService(surroundings, auth_path)
 
-        def relay(sock: socket.socket) -> None:
-            Relay(surroundings, fields, auth_service, sock, listener=name, keyword=keyword).start()
+        def relay(sock: socket.socket) -> Relay:
+            return Relay(surroundings, fields, auth_service, sock, listener=name, keyword=keyword)
 
-        return relay
+        self._doors[name.encode()] = relay
+        return lambda sock: relay(sock).start()
 
     def _welcome_administrator(self, sock: socket.socket) -> None:
         self._desk.accept(sock)

@@ -212,6 +212,13 @@ ACCEPT_PAUSE_S = 0.2
 """A listener rests this long when there are no descriptors or sessions left; clients wait in its
 queue meanwhile."""
 
+KEEP_S = 60.0
+"""The keeper holds the connections of a daemon that is away so long. Longer: they end, and login
+processes connect anew."""
+
+LEAVE_S = 5.0
+"""At its end a daemon still answers what waits for a host. Longer: those logins fail for now."""
+
 # --- kicks and flush programs -----------------------------------------------------------------
 
 KICK_TIMEOUT_S = 20.0

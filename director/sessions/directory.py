@@ -12,6 +12,7 @@ from typing import Protocol
 import attrs
 
 from director.pollset import PollSet
+from director.sessions.keeping import Keeping
 from ring.effects import LookupAnswered
 
 
@@ -88,6 +89,7 @@ class Surroundings:
     """What all local sessions share. `master_user_separator` is one byte, or empty."""
 
     poll_set: PollSet
+    keeping: Keeping
     directory: Directory
     roster: Roster
     master_user_separator: bytes

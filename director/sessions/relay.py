@@ -15,6 +15,9 @@ later takes the client connection with it: what was asked of it is lost, and log
 reconnect and ask again.
 
 A side that does not read stops the other side from being read (`SESSION_OUTPUT_BYTES_MAX`).
+
+A daemon that ends leaves its relays to its successor (`keeping`): `marks[slot]` is set while
+something was read and not yet passed on.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import socket
 from director.pollset import PollSet
 from director.sessions.auth_service import AuthService
 from director.sessions.directory import Surroundings
+from director.sessions.keeping import CLEAN, MARKED, UNKEPT, Marks
 from director.sessions.rewriter import HostFields, Rewriter
 from director.sessions.stream import Stream
 from ring import limits
@@ -42,8 +46,11 @@ class Relay:
         "_surroundings",
         "client",
         "give_up_at",
+        "label",
+        "marks",
         "name",
         "rewriter",
+        "slot",
         "unanswered",
     )
 
@@ -62,6 +69,9 @@ class Relay:
         self._auth_service = auth_service
         self.client = Stream(surroundings.poll_set, sock)
         self._auth: Stream | None = None
+        self.label = listener.encode()
+        self.marks: Marks = surroundings.keeping.scrap
+        self.slot = UNKEPT
         self.name = f"{listener}({self.client.describe_peer()})"
         self.rewriter = Rewriter(
             surroundings, host_fields, keyword, self.name, self.client.send_later
@@ -76,9 +86,38 @@ class Relay:
         self.client.start(self, is_reading=False)
         self._auth_service.connect_for(self)
 
+    def resume(self, auth: socket.socket) -> None:
+        """Go on where our predecessor stopped."""
+        self._surroundings.roster.sessions.add(self)
+        self.unanswered = None
+        self._start_auth(auth)
+        self.client.start(self, is_reading=True)
+
     def close(self) -> None:
         """Close both connections and forget what is held; doing it twice is harmless."""
         self._auth_service.forget(self)
+        if self.slot != UNKEPT:
+            self.client.hang_up()
+            if self._auth is not None:
+                self._auth.hang_up()
+        self._surroundings.keeping.forget(self)
+        self.leave()
+
+    # --- for our successor ------------------------------------------------------------------------
+
+    def descriptors(self) -> tuple[int, int] | None:
+        if self._auth is None or not self.client.is_open:
+            return None
+        return self.client.descriptor, self._auth.descriptor
+
+    def is_at_rest(self) -> bool:
+        """Whether all that was read has been passed on."""
+        rewriter = self.rewriter
+        is_auth_busy = self._auth is not None and self._auth.output_bytes
+        return not (rewriter.held or rewriter.partial or self.client.output_bytes or is_auth_busy)
+
+    def leave(self) -> None:
+        """Serve it no more; the connections end if nobody keeps them."""
         self.client.close()
         if self._auth is not None:
             self._auth.close()
@@ -88,12 +127,17 @@ class Relay:
     # --- the auth service -------------------------------------------------------------------------
 
     def auth_connected(self, sock: socket.socket) -> None:
+        auth = self._start_auth(sock)
+        if self.unanswered:
+            auth.send_later(self.unanswered)
+        self._surroundings.keeping.add(self)
+        self.client.read_on()
+
+    def _start_auth(self, sock: socket.socket) -> Stream:
         poll_set = self._surroundings.poll_set
         self._auth = Stream(poll_set, sock)
         self._auth.start(_AuthSide(poll_set, self, self._auth), is_reading=True)
-        if self.unanswered:
-            self._auth.send_later(self.unanswered)
-        self.client.read_on()
+        return self._auth
 
     def auth_not_found(self, error: OSError) -> None:
         self._note("auth_not_found", error)
@@ -110,6 +154,7 @@ class Relay:
     def _redial(self, error: OSError) -> None:
         """It went away before it said anything: as if it had not been there."""
         assert self._auth is not None
+        self._surroundings.keeping.forget(self)
         self._auth.close()
         self._auth = None
         self.client.pause_reading()
@@ -128,6 +173,7 @@ class Relay:
         auth = self._auth
         if auth is None:
             return  # an event from before the auth service went away
+        self.marks[self.slot] = MARKED
         data = self.client.receive()
         if not data:
             self.close()
@@ -149,9 +195,15 @@ class Relay:
             return
         if auth.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
             self.client.pause_reading()
+        self.mark()
+
+    def mark(self) -> None:
+        """Say in the mark what is so now."""
+        self.marks[self.slot] = CLEAN if self.is_at_rest() else MARKED
 
     def writable(self) -> None:
         self.client.flush()
+        self.mark()
         if self._auth is not None and self.client.output_bytes <= limits.SESSION_OUTPUT_BYTES_MAX:
             self._auth.read_on()
 
@@ -192,12 +244,15 @@ class _AuthSide:
     def readable(self) -> None:
         """Pass on what the auth service says."""
         # hot: bench login
+        relay = self._relay
+        relay.marks[relay.slot] = MARKED
         data = self._stream.receive()
         if not data:
             raise ConnectionResetError("the auth service closed the connection")
-        self._relay.unanswered = None
+        relay.unanswered = None
         data = self._rewriter.rewrite(data)
         if not data:
+            relay.mark()
             return
         if data.count(b"\n") > 1:
             self._poll_set.gather()
@@ -205,13 +260,15 @@ class _AuthSide:
         try:
             client.send(data)
         except OSError as error:
-            self._relay.failed(error)
+            relay.failed(error)
             return
         if client.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
             self._stream.pause_reading()
+        relay.mark()
 
     def writable(self) -> None:
         self._stream.flush()
+        self._relay.mark()
         if self._stream.output_bytes <= limits.SESSION_OUTPUT_BYTES_MAX:
             self._client.read_on()
 

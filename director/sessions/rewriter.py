@@ -81,10 +81,10 @@ class Rewriter:
         "_host_fields",
         "_keyword",
         "_name",
-        "_partial",
         "_spare",
         "_surroundings",
         "held",
+        "partial",
     )
 
     def __init__(
@@ -107,7 +107,7 @@ class Rewriter:
         self._fields_at = len(keyword) + 1
         self._name = name
         self._deliver = deliver
-        self._partial = b""
+        self.partial = b""
         self._spare = HeldReply(self)
         self.held: dict[bytes, list[HeldReply]] = {}
         """By request id; an id that is used twice at one time has both."""
@@ -121,14 +121,14 @@ class Rewriter:
             LimitExceeded: a line is longer than auth and login processes take.
         """
         # hot: bench login
-        if self._partial:
-            data = self._partial + data
-            self._partial = b""
+        if self.partial:
+            data = self.partial + data
+            self.partial = b""
         if len(data) > limits.AUTH_LINE_BYTES_MAX:
             _check_length(data)
         if not data.endswith(b"\n"):
             end = data.rfind(b"\n") + 1
-            self._partial = data[end:]
+            self.partial = data[end:]
             data = data[:end]
         if not data:
             return b""

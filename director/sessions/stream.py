@@ -29,6 +29,10 @@ class Stream:
     def output_bytes(self) -> int:
         return len(self._output)
 
+    @property
+    def descriptor(self) -> int:
+        return self._socket.fileno()
+
     def start(self, handler: Handler, *, is_reading: bool) -> None:
         self._events = READ if is_reading else 0
         self._poll_set.add(self._socket.fileno(), handler, self._events)
@@ -85,6 +89,12 @@ class Stream:
             self._output.clear()
             self._poll_set.discard(self._socket)
 
+    def hang_up(self) -> None:
+        """Close, and let the other end know although somebody else has a copy of our socket."""
+        if self.is_open:
+            hang_up(self._socket)
+        self.close()
+
     def describe_peer(self) -> str:
         """Return who is at the other end, as far as the kernel knows."""
         try:
@@ -99,3 +109,11 @@ class Stream:
         if self.is_open and events != self._events:
             self._events = events
             self._poll_set.set_events(self._socket.fileno(), events)
+
+
+def hang_up(sock: socket.socket) -> None:
+    """End a connection whoever else holds it, too."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended already

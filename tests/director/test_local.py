@@ -20,6 +20,7 @@ from director.local import LocalSockets
 from director.pollset import PollSet
 from director.sessions.admin import AdminDesk
 from director.sessions.directory import Roster, Surroundings
+from director.sessions.keeping import Keeping
 from director.settings import load_text
 from director.streams import connect_unix
 from tests.director.rig import Director, make_directors, wait_until
@@ -59,6 +60,7 @@ async def opened(directory: Path, name: str, kind: ListenerKind) -> AsyncIterato
     poll_set = PollSet(director.runtime.settle)
     surroundings = Surroundings(
         poll_set=poll_set,
+        keeping=Keeping(poll_set, director.runtime.note),
         directory=director.runtime,
         roster=Roster(10),
         master_user_separator=b"",

@@ -75,8 +75,20 @@ def imap_backend(ip: str, user: str) -> str:
         return session.backend()
 
 
+class Pop3(poplib.POP3):
+    """poplib's leaves its socket open when the greeting does not come."""
+
+    def __init__(self, ip: str) -> None:
+        try:
+            super().__init__(ip, POP3_PORT, timeout=TIMEOUT_S)
+        except (OSError, EOFError, poplib.error_proto):
+            if hasattr(self, "file"):
+                self.close()
+            raise
+
+
 def pop3_backend(ip: str, user: str) -> str:
-    client = poplib.POP3(ip, POP3_PORT, timeout=TIMEOUT_S)
+    client = Pop3(ip)
     try:
         client.user(user)
         client.pass_(PASSWORD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import imaplib
 import itertools
+import poplib
 import smtplib
 import threading
 import time
@@ -20,12 +21,12 @@ REFUSALS = (
     EOFError,
     AssertionError,
     imaplib.IMAP4.error,
+    poplib.error_proto,
     smtplib.SMTPException,
 )
 PAUSE_S = 0.05
 CLIENTS_COUNT = 4
-PROTOCOLS = ("imap", "submission", "sieve")
-"""Not POP3: poplib leaves its socket open when the greeting does not come."""
+PROTOCOLS = ("imap", "pop3", "submission", "sieve")
 
 
 @attrs.frozen(kw_only=True)

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from tests.interop.clients import ImapSession, backends_of, imap_backend, lmtp_deliver
-from tests.interop.programs import wait_until
+from tests.interop.programs import signal_nowait, wait_until
 from tests.interop24.clients import LOGINS
 from tests.interop24.load import Accident, Load
 from tests.interop24.proxies import Way
@@ -60,27 +60,43 @@ def trial_of(world: World) -> Iterator[Trial]:
     assert world.proxy.named_by_director(USERS) == expected
 
 
-def test_the_director_is_killed_and_starts_again(world: World) -> None:
-    accidents = [Accident() for _ in range(3)]
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+def test_the_director_ends_and_starts_again(world: World, number: signal.Signals) -> None:
+    """Stopped as after an upgrade: `systemctl restart ringdirector`. No login fails."""
     with trial_of(world) as trial:
-        for accident in accidents:
-            with accident:
-                world.proxy.kill_director()
+        for _ in range(3):
+            world.proxy.end_director(number)
             world.proxy.wait_answering()
             trial.load.wait_logins(20)
 
-    assert trial.load.failures(accidents) == []
+    assert trial.load.failures([]) == []
 
 
-def test_the_director_is_stopped_and_starts_again(world: World) -> None:
-    """As after an upgrade: `systemctl restart ringdirector`."""
-    accident = Accident()
-    with trial_of(world) as trial:
-        with accident:
-            world.proxy.end_director(signal.SIGTERM)
-        world.proxy.wait_answering()
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+def test_logins_that_wait_for_auth_when_the_director_ends(
+    world: World, number: signal.Signals
+) -> None:
+    """What auth was asked through the old director it answers through the new one."""
+    expected = backends_of(imap_backend, world.ip, USERS)
+    backends_of(LOGINS["sieve"], world.ip, USERS[:1])
+    auth_pid = world.proxy.dovecot.service_pid("auth")
+    asked = [(protocol, user) for protocol in LOGINS for user in USERS[1:3]]
+    with ThreadPoolExecutor(len(asked) + 1) as pool:
+        signal_nowait(auth_pid, signal.SIGSTOP)
+        try:
+            logins = {key: pool.submit(LOGINS[key[0]], world.ip, key[1]) for key in asked}
+            delivery = pool.submit(lmtp_deliver, world.ip, USERS[1:3], f"while {number.name}")
+            asked_at = time.monotonic()
+            wait_until(lambda: time.monotonic() > asked_at + 1, 10, "1 s, in which all have asked")
+            world.proxy.end_director(number)
+            world.proxy.wait_answering()
+            assert not any(login.done() for login in logins.values())
+        finally:
+            signal_nowait(auth_pid, signal.SIGCONT)
+        reached = {key: login.result() for key, login in logins.items()}
 
-    assert trial.load.failures([accident]) == []
+    assert reached == {key: expected[key[1]] for key in asked}
+    assert delivery.result() == {}
 
 
 def test_dovecot_is_reloaded(world: World) -> None:

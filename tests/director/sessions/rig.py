@@ -19,6 +19,7 @@ from director.runtime import Performers, Runtime
 from director.sessions.auth_service import AuthService
 from director.sessions.authreply import AuthReply
 from director.sessions.directory import Roster, Surroundings
+from director.sessions.keeping import Keeping
 from director.sessions.listener import SessionListener
 from director.sessions.notify import NotifyStream
 from director.sessions.relay import Relay
@@ -128,6 +129,7 @@ class Desk:
         self.poll_set = PollSet(self.runtime.settle, clock=lambda: self.now)
         self.surroundings = Surroundings(
             poll_set=self.poll_set,
+            keeping=Keeping(self.poll_set, self.runtime.note),
             directory=self.runtime,
             roster=Roster(sessions_max),
             master_user_separator=separator,
