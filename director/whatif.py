@@ -206,5 +206,6 @@ def _add(hosts: MailHosts, setting: HostSetting) -> None:
 def _known(hosts: MailHosts, ip: IpAddress) -> MailHost:
     host = hosts.get(ip)
     if host is None:
-        raise ValueRefused(f"{ip} is no mail host, expected one of {[str(h.ip) for h in hosts]}")
+        known = ", ".join(str(host.ip) for host in hosts)
+        raise ValueRefused(f"{ip} is no mail host, expected one of {known}")
     return host

@@ -20,6 +20,7 @@ import click
 
 from director import __version__
 from director.cli import administration, verbs
+from director.cli.failures import reader_left
 
 VERBS = {
     "completion": "director.cli.completion:completion",
@@ -46,6 +47,12 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command), f"{place} is not a click command"
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # which click would take for a failure
+            return reader_left()
 
 
 @click.group(
@@ -79,10 +86,6 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         click.echo("Aborted.", err=True)
         return os.EX_TEMPFAIL
-    except BrokenPipeError:
-        # The reader of our output went away (`director map | head`): not an error of ours.
-        sys.stderr.close()
-        return os.EX_OK
     return outcome if isinstance(outcome, int) else os.EX_OK
 
 

@@ -26,6 +26,7 @@ from director.cli.failures import (
     Fatal,
     Messages,
     UsageWrong,
+    reader_left,
     write_error_line,
 )
 from director.cli.options import Arguments, OptionRefused, parse_arguments
@@ -69,9 +70,7 @@ def run(words: Sequence[str], other_verbs: Collection[str]) -> int | None:
         messages.fatal(str(error))
         return os.EX_TEMPFAIL
     except BrokenPipeError:
-        # The reader went away (`director map | head`); nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return os.EX_OK
+        return reader_left()
     except KeyboardInterrupt:
         return 130
 

@@ -9,6 +9,7 @@ exit status (doveadm-director.md section 2.1).
 from __future__ import annotations
 
 import enum
+import os
 import sys
 import time
 
@@ -70,3 +71,12 @@ def write_error_line(text: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") + "\n")
     sys.stderr.flush()
+
+
+def reader_left() -> int:
+    """Return the status if the reader of our output went away (`director map | head`): all is well.
+
+    What is still to be flushed at exit goes nowhere.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return os.EX_OK

@@ -151,7 +151,8 @@ def _address(hosts: MailHosts, text: str) -> IpAddress:
     name = text.encode("utf-8", "surrogateescape")
     named = [host.ip for host in hosts if host.hostname == name]
     if len(named) > 1:
-        raise ValueRefused(f"{text!r} has several addresses, expected one of them: {named}")
+        addresses = ", ".join(map(str, named))
+        raise ValueRefused(f"{text!r} has several addresses, expected one of them: {addresses}")
     return named[0] if named else parse_ip(text)
 
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from director.binding import Opened, adopt_listeners, open_listeners
@@ -196,3 +197,68 @@ def test_what_dovecots_master_opened_has_the_role_of_its_name(tmp_path: Path) ->
 
         assert [item.listener.role for item in items] == [Role.USERDB, Role.RING]
         assert items[1].listener.port == ring.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("account", "message"),
+    [
+        ({"user": "no-such-user"}, r"user = no-such-user, group = : no such account: .*no-such-"),
+        ({"group": "no-such-group"}, r"user = , group = no-such-group: no such account"),
+    ],
+)
+def test_an_unknown_account_is_named_and_no_socket_is_left_behind(
+    tmp_path: Path, account: dict[str, str], message: str
+) -> None:
+    listener = attrs.evolve(unix(tmp_path / "director"), **account)
+    with pytest.raises(StartupRefused, match=message):
+        open_listeners([listener], [])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_accounts_may_be_numbers(tmp_path: Path, opened: list[Opened]) -> None:
+    path = tmp_path / "director"
+    numbers = {"user": str(os.getuid()), "group": str(os.getgid())}
+    opened += open_listeners([attrs.evolve(unix(path), **numbers)], [])
+
+    assert (os.getuid(), os.getgid()) == (path.stat().st_uid, path.stat().st_gid)
+
+
+def test_a_file_in_the_place_of_a_fifo_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "proxy-notify"
+    path.write_text("precious")
+    with pytest.raises(StartupRefused, match="there is something that is no FIFO"):
+        open_listeners([fifo(path)], [])
+
+    assert path.read_text() == "precious"
+
+
+def test_a_socket_whose_backlog_is_full_is_alive(tmp_path: Path) -> None:
+    path = tmp_path / "director"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as client:
+        busy.bind(str(path))
+        busy.listen(0)
+        client.connect(str(path))  # now it is full
+        with pytest.raises(StartupRefused, match="another process answers there"):
+            open_listeners([unix(path)], [])
+
+
+def test_a_ring_listener_on_ipv6_takes_nothing_from_ipv4(opened: list[Opened]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        listener = Listener(
+            kind=ListenerKind.INET, role=Role.RING, name="ring", ip=parse_ip("::"), port=port
+        )
+        opened += open_listeners([listener], [])
+        with socket.create_connection(("::1", port)) as client:
+            assert client.getpeername()[:2] == ("::1", port)
+
+
+def test_a_socket_that_somebody_took_away_need_not_be_removed(
+    tmp_path: Path, opened: list[Opened]
+) -> None:
+    opened += open_listeners([unix(tmp_path / "director")], [])
+    (tmp_path / "director").unlink()
+    opened[0].remove()
+
+    assert list(tmp_path.iterdir()) == []

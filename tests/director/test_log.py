@@ -131,3 +131,24 @@ def test_a_stale_journal_stream_is_not_believed() -> None:
     assert log.is_journal(2, {"JOURNAL_STREAM": current})
     assert not log.is_journal(2, {"JOURNAL_STREAM": "1:2"})
     assert not log.is_journal(2, {})
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_line_that_nobody_reads_is_lost_and_nobody_waits(*, is_full: bool) -> None:
+    """Method: stderr is a pipe, full or without a reader, while one line is written."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    if is_full:
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(writer, bytes(4096))
+    else:
+        os.close(reader)
+    stderr = os.dup(2)
+    os.dup2(writer, 2)
+    try:
+        log.write_stderr(b"director: Info: daemon_started\n")
+    finally:
+        os.dup2(stderr, 2)
+        for descriptor in (stderr, writer, *([reader] if is_full else [])):
+            os.close(descriptor)

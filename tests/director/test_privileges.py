@@ -56,3 +56,8 @@ def test_all_descriptors_that_are_allowed_are_taken() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limit == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_an_unknown_group_is_named() -> None:
+    with pytest.raises(StartupRefused, match=r"extra group .*no-such-group.* does not exist"):
+        privileges.become_ids(os.getuid(), os.getgid(), ["no-such-group"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,19 @@ def test_the_configuration_is_named_before_or_behind_the_verb(
 
     assert "director_user_expire = 77" in outputs[0]
     assert outputs[1:] == outputs[:1] * 2
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    """As in `director check-config | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "director", "check-config", "-o", "director_mail_servers=10.0.0.1"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+
+    assert (os.EX_OK, b"") == (done.returncode, done.stderr)
