@@ -179,7 +179,7 @@ def soak(minutes: float, virtual_hours: float, jobs: int, seed: int, drawn: Draw
     from sim.soak import soak as soak_seeds
 
     def progress(summary: Summary, seed: int) -> None:
-        if summary.runs % 50 == 0:
+        if summary.runs % 10 == 0:
             click.echo(
                 f"{summary.runs} runs, {summary.virtual_s / 3600:.1f} virtual hours,"
                 f" {summary.logins} logins, seed {seed}"

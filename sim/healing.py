@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ring import limits
+from ring.address import IpAddress
 from ring.hosts import MailHosts
 from ring.lookups import STUCK_WEAK_S, SWEEPS_PER_EXPIRY
 from ring.users import expiry_margin_s
@@ -17,6 +18,7 @@ from sim.randomness import digest32
 
 if TYPE_CHECKING:
     from sim.machine import Machine
+    from sim.workload import User
     from sim.world import World
 
 RING_S = {"native": 30.0, "classic": 150.0, "mixed": 150.0}
@@ -102,12 +104,12 @@ def hosts_of(machine: Machine) -> tuple[str, ...]:
 # --- same users -------------------------------------------------------------------------------
 
 
-def users_trouble(world: World) -> str:
-    """Return a user that two directors do not agree on, empty if there is none."""
+def users_trouble(world: World, suspects: list[User] | None = None) -> str:
+    """Return a user (one of these) that two directors do not agree on, empty if there is none."""
     live = world.live()
     plan = world.plan
     fresh_s = plan.expire_s - expiry_margin_s(plan.expire_s) - 2 * plan.skew_s - STEP_S - 1
-    for user in world.workload.users:
+    for user in _suspects(world) if suspects is None else suspects:
         placed = {}
         newest = 0
         for machine in live:
@@ -131,9 +133,39 @@ def users_trouble(world: World) -> str:
     return ""
 
 
+def _suspects(world: World) -> list[User]:
+    """Return the users whom the tables place differently.
+
+    By columns, because a hundred directors have ten million entries.
+    """
+    users = world.workload.users
+    found: set[int] = set()
+    for tag in sorted({user.tag for user in users}):
+        rows = [row for row, user in enumerate(users) if user.tag == tag]
+        hashes = [users[row].user_hash for row in rows]
+        first, *rest = [_places(machine, tag, hashes) for machine in world.live()]
+        for places in rest:
+            if places != first:
+                found.update(row for row, a, b in zip(rows, first, places, strict=True) if a != b)
+    return [users[row] for row in sorted(found)]
+
+
+def _places(machine: Machine, tag: bytes, hashes: list[int]) -> list[IpAddress | None]:
+    """Return the hosts of these users on one director; None: none, or expired."""
+    node = machine.node
+    assert node is not None
+    pool = node.pools.get(tag)
+    if pool is None:
+        return [None] * len(hashes)
+    ips = [host.ip if host else None for host in node.hosts.by_number]
+    lowest = int(machine.wall) - machine.settings.user_expire_s + 1 << 16
+    return [ips[v & 0xFFFF] if v >= lowest else None for v in pool.table.find_many(hashes)]
+
+
 def _await_users(world: World) -> None:
     end = world.now + USERS_S[world.plan.codec]
-    while problem := users_trouble(world):
+    suspects = _suspects(world)
+    while problem := users_trouble(world, suspects):
         if world.now >= end:
             promises = world.promises
             if promises.has_clock_window:  # who had expired by a wrong clock is gone there
@@ -142,6 +174,8 @@ def _await_users(world: World) -> None:
                 promises.break_(Promise.SAME_USERS, problem)
             return
         world.run_until(world.now + STEP_S)
+        if not users_trouble(world, suspects):
+            suspects = _suspects(world)
 
 
 # --- at rest ----------------------------------------------------------------------------------

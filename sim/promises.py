@@ -104,6 +104,7 @@ class Promises:
         self.windows: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
         self.conflicts_count = 0
+        self.conflicts_settled_count = 0
         self.worst_conflict_s = 0.0
         self.worst_jump_s = 0.0
         self.has_clock_window = False
@@ -212,6 +213,7 @@ class Promises:
         if conflict is None or len({s.ip for s in user.sessions if s.is_live}) > 1:
             return
         del self.open_conflicts[user.number]
+        self.conflicts_settled_count += 1
         seconds = self._world.now - conflict.began_at
         self.worst_conflict_s = max(self.worst_conflict_s, seconds)
         self._world.trace.add(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections import Counter
 
 import attrs
@@ -9,8 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from sim.run import Outcome
-
-WAITS_SAMPLED = 500_000
 
 
 @attrs.define(eq=False)
@@ -28,11 +28,13 @@ class Summary:
     writes: int = 0
     rows: int = 0
     conflicts: int = 0
+    conflicts_settled: int = 0
     worst_conflict_s: float = 0.0
     codecs: Counter[str] = attrs.Factory(Counter)
     faults: Counter[str] = attrs.Factory(Counter)
+    messages: Counter[str] = attrs.Factory(Counter)
     windows: Counter[str] = attrs.Factory(Counter)
-    waits: list[float] = attrs.Factory(list)
+    waits_ms: Counter[int] = attrs.Factory(Counter)
 
     def add(self, outcome: Outcome) -> None:
         self.runs += 1
@@ -46,29 +48,31 @@ class Summary:
         self.writes += outcome.writes
         self.rows += outcome.rows
         self.conflicts += outcome.conflicts
+        self.conflicts_settled += outcome.conflicts_settled
         self.worst_conflict_s = max(self.worst_conflict_s, outcome.worst_conflict_s)
         self.codecs[outcome.plan.codec] += 1
         self.faults.update(outcome.faults)
+        self.messages.update(outcome.messages)
         self.windows.update(outcome.windows)
-        if len(self.waits) < WAITS_SAMPLED:
-            self.waits += outcome.waits
+        self.waits_ms.update(round(1000 * wait_s) for wait_s in outcome.waits)
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what there is to say, as names and values."""
-        waits = sorted(self.waits)
         logins = max(1, self.logins)
+        conflicts = f"{self.conflicts} opened, {self.conflicts_settled} settled"
+        said = "not read" if not self.messages else f"{self.messages.total() / logins:.1f}"
         return [
             ("runs", f"{self.runs} ({_counts(self.codecs)})"),
             ("virtual hours", f"{self.virtual_s / 3600:.2f}"),
             ("events", f"{self.events}"),
             ("logins", f"{self.logins}, {self.parked} parked, {self.failed_logins} failed"),
-            ("lookup wait", _quantiles(waits)),
+            ("lookup wait", _quantiles(self.waits_ms)),
             ("sessions kicked", f"{self.kicked}"),
-            ("conflicts", f"{self.conflicts}, worst {self.worst_conflict_s:.1f} s"),
-            ("writes per login", f"{self.writes / logins:.1f}"),
+            ("conflicts", f"{conflicts}, worst {self.worst_conflict_s:.1f} s"),
+            ("messages per login", f"{said}, in {self.writes / logins:.1f} writes"),
             ("bytes per login", f"{self.bytes_sent / logins:.0f}"),
-            ("faults", _counts(self.faults) or "none"),
-            ("excused", _counts(self.windows) or "nothing"),
+            ("faults", f"{self.faults.total()}: {_counts(self.faults)}"),
+            ("excused", f"{self.windows.total()}: {_counts(self.windows)}"),
         ]
 
     def print(self, console: Console) -> None:
@@ -84,8 +88,11 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
 
 
-def _quantiles(waits: list[float]) -> str:
-    if not waits:
+def _quantiles(waits_ms: Counter[int]) -> str:
+    """Return what half of the logins, 99 % and all of them did not wait longer than."""
+    if not waits_ms:
         return "no login"
-    p50, p99 = (waits[int(len(waits) * part)] for part in (0.5, 0.99))
-    return f"p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms, max {1000 * waits[-1]:.0f} ms"
+    steps = sorted(waits_ms)
+    counts = list(itertools.accumulate(waits_ms[step] for step in steps))
+    p50, p99 = (steps[bisect.bisect_left(counts, part * counts[-1])] for part in (0.5, 0.99))
+    return f"p50 {p50} ms, p99 {p99} ms, max {steps[-1]} ms"

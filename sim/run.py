@@ -42,6 +42,7 @@ class Outcome:
     notes: dict[str, int]
     messages: dict[str, int]
     conflicts: int
+    conflicts_settled: int
     worst_conflict_s: float
     final_hosts: tuple[str, ...]
     final_users: tuple[str, ...]
@@ -99,6 +100,7 @@ def _outcome(world: World, violation: Violation | None) -> Outcome:
         notes=dict(promises.notes),
         messages=dict(world.wire.messages),
         conflicts=promises.conflicts_count,
+        conflicts_settled=promises.conflicts_settled_count,
         worst_conflict_s=promises.worst_conflict_s,
         final_hosts=hosts_of(live[0]) if live else (),
         final_users=(),
