@@ -28,6 +28,7 @@ VERBS = {
     "serve": "director.cli.serve:serve",
     "check-config": "director.cli.check_config:check_config",
     "doctor": "director.cli.doctor:doctor",
+    "keep": "director.cli.keep:keep",
     "migrate": "director.cli.migrate:migrate",
     "simulate": "director.cli.simulate:simulate",
 }

@@ -30,7 +30,12 @@ PRIVATE = ("etc", "opt", "usr/bin", "var/lib")
 PREFIX = "/opt/ringdirector"
 PROVIDED = ("python3 -m venv ", f"{PREFIX}/bin/pip install ", "systemctl daemon-reload")
 """Commands that need nothing done here."""
-UNITS = {"ringdirector.socket", "ringdirector-private.socket", "ringdirector.service"}
+UNITS = {
+    "ringdirector.socket",
+    "ringdirector-private.socket",
+    "ringdirector-keeper.service",
+    "ringdirector.service",
+}
 TIMEOUT_S = 30.0
 
 Edit = Callable[[str], str]
