@@ -52,6 +52,7 @@ from director.pollset import PollSet
 from director.runtime import Performers, Runtime
 from director.sessions.admin import AdminDesk
 from director.sessions.directory import Roster, Surroundings
+from director.sessions.events import OpenSessions
 from director.sessions.keeping import Keeping
 from director.settings import LogFormat, ProxyRefresh, Settings
 from director.systemd import Notifier, inherited_listeners
@@ -160,7 +161,8 @@ class Daemon:
             roster=Roster(settings.client_limit),
             master_user_separator=settings.master_user_separator,
         )
-        self.memory = Memory(self.runtime, settings)
+        open_sessions = OpenSessions()
+        self.memory = Memory(self.runtime, settings, open_sessions)
         self._census = Census(self.memory.list_live)
         desk = AdminDesk(
             poll_set=self.poll_set,
@@ -170,7 +172,7 @@ class Daemon:
             user_expire_s=settings.user_expire_s,
         )
         self._roster = surroundings.roster
-        self.local = LocalSockets(surroundings, desk, settings)
+        self.local = LocalSockets(surroundings, desk, open_sessions, settings)
         self.peers = Peers(self.runtime, settings.own.ip if settings.own else None)
         self.kicker = make_kicker(
             settings.kick,

@@ -65,7 +65,7 @@ def examine(
         *check_passdbs(host),
         *check_service(host),
         *check_kicks(settings, dovecot, machine, host.account),
-        *check_refresh(settings, machine),
+        *check_refresh(settings, dovecot, machine, host.account),
         *check_snapshot(host),
         *check_ring(host, ring_status),
     ]
@@ -186,6 +186,7 @@ _LOST = {
     Role.ADMIN: "the director cannot be asked or told anything",
     Role.RING: "there is no ring",
     Role.NOTIFY: "nobody hears of live users",
+    Role.EVENTS: "nobody hears of live users",
 }
 
 

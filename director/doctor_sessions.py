@@ -65,14 +65,19 @@ def _check_process_modes(dovecot: DovecotFacts) -> Iterator[Finding]:
             )
 
 
-def check_refresh(settings: Settings, machine: Machine) -> Iterator[Finding]:
-    """From where are live users known?"""
+def check_refresh(
+    settings: Settings, dovecot: DovecotFacts, machine: Machine, account: Account | None
+) -> Iterator[Finding]:
+    """From where are live users known: FIFO, list, or events, in this order?"""
     fifos = [item.path for item in settings.listeners if item.role is Role.NOTIFY and item.path]
     if settings.proxy_refresh is ProxyRefresh.NO or (
         settings.proxy_refresh is ProxyRefresh.AUTO and not fifos
     ):
-        text = "live users are known from Dovecot's own list of sessions, asked for regularly"
-        yield Finding(Level.NOTE, text, "")
+        if _can_list(settings, machine, account, "ipc" if dovecot.is_23 else "anvil"):
+            text = "live users are known from Dovecot's own list of sessions, asked for regularly"
+            yield Finding(Level.NOTE, text, "")
+        else:
+            yield _check_events(settings, dovecot)
         return
     where = ", ".join(map(str, fifos))
     yield Finding(Level.NOTE, f"live users are known from what is written to {where}", "")
@@ -90,3 +95,29 @@ def check_refresh(settings: Settings, machine: Machine) -> Iterator[Finding]:
                 f"nobody reads {fifo}: login processes that write to it freeze",
                 "start the director, or director.conf: director_proxy_refresh = no",
             )
+
+
+def _can_list(settings: Settings, machine: Machine, account: Account | None, name: str) -> bool:
+    path = settings.base_dir / name
+    if settings.kick is KickMethod.NONE or machine.entry(path) is None:
+        return False
+    return account is None or obstacle(machine, path, account, below=None) is None
+
+
+def _check_events(settings: Settings, dovecot: DovecotFacts) -> Finding:
+    """The list of sessions is closed to us: are we told when they begin and end?"""
+    paths = [item.path for item in settings.listeners if item.role is Role.EVENTS and item.path]
+    if not paths:
+        text = "live users are not known: everybody is forgotten some time after the last login"
+        return Finding(Level.NOTE, text, "")
+    if dovecot.exported_to().intersection(paths):
+        text = f"live users are known from the sessions that Dovecot exports to {paths[0]}"
+        return Finding(Level.NOTE, text, "")
+    return Finding(
+        Level.WRONG,
+        f"nobody exports sessions to {paths[0]}, so live users are not known",
+        "Dovecot: event_exporter director { driver = unix format = json "
+        f"unix_path = {paths[0]} }}, metric director_sessions {{ exporter = director "
+        "exporter_include = name fields filter = event=proxy_session_established OR "
+        "event=proxy_session_finished }",
+    )

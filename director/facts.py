@@ -38,6 +38,7 @@ SERVICES = (
     "anvil",
     "director",
 )
+SESSION_END = "proxy_session_finished"
 LOGIN_PROTOCOLS = ("imap", "pop3", "submission", "sieve")
 
 RunDoveconf: TypeAlias = Callable[..., str]
@@ -196,6 +197,19 @@ class DovecotFacts:
     def service_text(self, service: str, name: str) -> str:
         section = self.services.get(service)
         return self._text(section, name) if section is not None else ""
+
+    def exported_to(self) -> frozenset[Path]:
+        """Return the sockets to which a metric exports the ends of proxied sessions (2.4)."""
+        metrics = self.config.root.children("metric")
+        used = {
+            self._text(m, "exporter") for m in metrics if SESSION_END in self._text(m, "filter")
+        }
+        exporters = self.config.root.children("event_exporter")
+        return frozenset(
+            self.base_dir / self._text(exporter, "unix_path")
+            for exporter in exporters
+            if exporter.label in used and self._text(exporter, "driver") == "unix"
+        )
 
     def passdb_fields(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         """Yield each passdb's place and the fields that it adds by itself."""

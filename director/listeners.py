@@ -39,6 +39,7 @@ class Role(enum.Enum):
     RING = "ring"
     ADMIN = "admin"
     NOTIFY = "notify"
+    EVENTS = "events"
 
 
 _ROLES = {
@@ -49,6 +50,7 @@ _ROLES = {
     "admin": Role.ADMIN,
     "doveadm": Role.ADMIN,
     "notify": Role.NOTIFY,
+    "events": Role.EVENTS,
 }
 
 

@@ -4,6 +4,7 @@
     userdb             lines of auth that begin with PASS do
     admin              commands and questions of administrators
     notify             user names that are still logged in
+    events             sessions that begin and end, as Dovecot's stats process exports them
 
 One `HostFields` per listener and one `Roster` for all, so that `client_limit` counts every session.
 """
@@ -22,6 +23,7 @@ from director.sessions.admin import AdminDesk
 from director.sessions.auth_service import AuthService
 from director.sessions.authreply import AuthReply
 from director.sessions.directory import Roster, Surroundings
+from director.sessions.events import EventStream, OpenSessions
 from director.sessions.listener import SessionListener
 from director.sessions.notify import NotifyFifo, NotifyStream
 from director.sessions.relay import Relay
@@ -33,8 +35,15 @@ Door: TypeAlias = Callable[[socket.socket], Relay]
 
 
 class LocalSockets:
-    def __init__(self, surroundings: Surroundings, desk: AdminDesk, settings: Settings) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        desk: AdminDesk,
+        open_sessions: OpenSessions,
+        settings: Settings,
+    ) -> None:
         self._surroundings = surroundings
+        self._open_sessions = open_sessions
         self._desk = desk
         self._settings = settings
         self._listeners: list[SessionListener] = []
@@ -87,6 +96,9 @@ class LocalSockets:
                 return lambda sock: AuthReply(surroundings, fields, sock, listener=name).start()
             case Role.NOTIFY:
                 return lambda sock: NotifyStream(surroundings, sock, listener=name).start()
+            case Role.EVENTS:
+                table = self._open_sessions
+                return lambda sock: EventStream(surroundings, table, sock, name).start()
             case Role.ADMIN:
                 return self._welcome_administrator
             case Role.RING:

@@ -13,7 +13,8 @@ A reload of Dovecot's master starts our successor before it ends us, so each wai
 that its predecessor has on the file (`store/hold.py`). Who does not get it never writes.
 
 Live sessions are also asked for regularly if login processes are not told to report them on a FIFO
-(`proxy_refresh_s` is None): else a user would be forgotten while a session is open.
+(`proxy_refresh_s` is None): else a user would be forgotten while a session is open. If Dovecot may
+not or cannot be asked, what its event exporter has told takes the place of its answer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ import trio
 from director.kick.listing import LiveSession
 from director.kick.live import live_sessions, poll_live_users, restore_live_users
 from director.kick.queue import KickFailed
+from director.listeners import Role
 from director.runtime import Runtime
+from director.sessions.events import OpenSessions
 from director.settings import KickMethod, Settings
 from director.store.format import Snapshot
 from director.store.hold import Hold
@@ -37,8 +40,11 @@ from ring.commands import Answer
 class Memory:
     """See the module's docstring."""
 
-    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+    def __init__(self, runtime: Runtime, settings: Settings, open_sessions: OpenSessions) -> None:
+        """`open_sessions` is what events tell, for when Dovecot itself does not."""
         self._runtime = runtime
+        self._open_sessions = open_sessions
+        self._has_events = any(item.role is Role.EVENTS for item in settings.listeners)
         self._base_dir: Path = settings.base_dir
         self._kick: KickMethod = settings.kick
         self._expire_s = settings.user_expire_s
@@ -71,16 +77,22 @@ class Memory:
         Raises:
             KickFailed: nobody told, or nobody may be asked.
         """
-        if self._kick is KickMethod.NONE:
-            raise KickFailed("director_kick = none: Dovecot is not asked for its sessions")
-        return await live_sessions(self._base_dir, self._kick, self._runtime.hash_user)
+        try:
+            if self._kick is KickMethod.NONE:
+                raise KickFailed("director_kick = none: Dovecot is not asked for its sessions")
+            return await live_sessions(self._base_dir, self._kick, self._runtime.hash_user)
+        except KickFailed:
+            if not self._open_sessions.is_told:
+                raise
+            return self._open_sessions.sessions()
 
     async def run(self) -> None:
         """Keep what is known fresh; ends only by cancellation."""
         async with trio.open_nursery() as nursery:
             if self._file is not None and self._interval_s:
                 nursery.start_soon(self._save_regularly)
-            if self._runtime.proxy_refresh_s is None and self._kick is not KickMethod.NONE:
+            can_know = self._kick is not KickMethod.NONE or self._has_events
+            if self._runtime.proxy_refresh_s is None and can_know:
                 interval_s = min(limits.LIVE_POLL_S_MAX, self._expire_s / 4)
                 nursery.start_soon(
                     poll_live_users,

@@ -29,6 +29,12 @@ def kicks(ours: Settings, facts: DovecotFacts, machine: FakeMachine) -> list[Fin
     return list(check_kicks(ours, facts, machine, machine.account("dovecot")))
 
 
+def refresh(
+    ours: Settings, machine: FakeMachine, facts: DovecotFacts | None = None
+) -> list[Finding]:
+    return list(check_refresh(ours, facts or dovecot(), machine, machine.account("dovecot")))
+
+
 def texts(findings: list[Finding]) -> list[str]:
     return [finding.text for finding in findings]
 
@@ -91,14 +97,14 @@ def test_root_can_end_every_session() -> None:
 
 
 def test_lists_tell_who_lives_where_there_is_no_fifo() -> None:
-    found = list(check_refresh(settings(), FakeMachine()))
+    found = refresh(settings(), FakeMachine())
 
     assert len(found) == 1
     assert "Dovecot's own list of sessions" in found[0].text
 
 
 def test_fifo_tells_who_lives() -> None:
-    found = list(check_refresh(settings(FIFO), FakeMachine()))
+    found = refresh(settings(FIFO), FakeMachine())
 
     assert wrongs(found) == {}
     assert f"{BASE}/login/proxy-notify" in found[0].text
@@ -106,7 +112,7 @@ def test_fifo_tells_who_lives() -> None:
 
 def test_fifo_that_nobody_reads() -> None:
     machine = FakeMachine(unread={f"{BASE}/login/proxy-notify"})
-    found = wrongs(list(check_refresh(settings(FIFO), machine)))
+    found = wrongs(refresh(settings(FIFO), machine))
 
     assert len(found) == 1
     assert "freeze" in next(iter(found))
@@ -114,6 +120,54 @@ def test_fifo_that_nobody_reads() -> None:
 
 def test_fifo_that_is_wanted_and_not_there() -> None:
     ours = settings(OURS + "director_proxy_refresh = yes\n")
-    found = wrongs(list(check_refresh(ours, FakeMachine())))
+    found = wrongs(refresh(ours, FakeMachine()))
 
     assert list(found.values()) == ["director.conf: director_proxy_refresh = auto"]
+
+
+EVENTS = OURS.replace(
+    "  unix_listener director-userdb",
+    "  unix_listener director-events {\n    mode = 0600\n  }\n  unix_listener director-userdb",
+)
+EXPORTER = f"""\
+event_exporter director {{
+  driver = unix
+  format = json
+  unix_path = {BASE}/director-events
+}}
+metric director_sessions {{
+  exporter = director
+  filter = event=proxy_session_established OR event=proxy_session_finished
+}}
+"""
+
+
+def test_events_tell_who_lives_only_where_sessions_cannot_be_listed() -> None:
+    ours, facts, machine = settings(EVENTS), dovecot(DOVECOT_24 + EXPORTER), FakeMachine()
+
+    assert "Dovecot's own list of sessions" in refresh(ours, machine, facts)[0].text
+
+    machine.entries[f"{BASE}/anvil"] = unix_socket(0o600)
+    [found] = refresh(ours, machine, facts)
+
+    assert wrongs([found]) == {}
+    assert found.text.endswith(f"the sessions that Dovecot exports to {BASE}/director-events")
+
+
+@pytest.mark.parametrize(
+    "exporter", ["", EXPORTER.replace("unix\n", "log\n"), EXPORTER.replace("finished", "started")]
+)
+def test_events_that_nobody_exports(exporter: str) -> None:
+    ours = settings(EVENTS + "director_kick = none\n")
+    found = wrongs(refresh(ours, FakeMachine(), dovecot(DOVECOT_24 + exporter)))
+
+    assert list(found) == [
+        f"nobody exports sessions to {BASE}/director-events, so live users are not known"
+    ]
+    assert f"unix_path = {BASE}/director-events" in next(iter(found.values()))
+
+
+def test_nobody_tells_who_lives() -> None:
+    [found] = refresh(settings(OURS + "director_kick = none\n"), FakeMachine())
+
+    assert "live users are not known" in found.text

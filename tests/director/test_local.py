@@ -20,6 +20,7 @@ from director.local import LocalSockets
 from director.pollset import PollSet
 from director.sessions.admin import AdminDesk
 from director.sessions.directory import Roster, Surroundings
+from director.sessions.events import OpenSessions
 from director.sessions.keeping import Keeping
 from director.settings import load_text
 from director.streams import connect_unix
@@ -72,7 +73,7 @@ async def opened(directory: Path, name: str, kind: ListenerKind) -> AsyncIterato
         count_sessions=lambda told: None,
         user_expire_s=900,
     )
-    local = LocalSockets(surroundings, desk, settings)
+    local = LocalSockets(surroundings, desk, OpenSessions(), settings)
     items: tuple[Opened, ...] = open_listeners([listener], [])
     async with trio.open_nursery() as nursery:
         auth = await listen_unix(directory / "auth-login")

@@ -10,7 +10,9 @@ import attrs
 import pytest
 import trio
 
+from director.kick.queue import KickFailed
 from director.memory import Memory
+from director.sessions.events import BEGAN, OpenSessions, parse_event
 from director.settings import Settings, load_text
 from ring import limits
 from ring.address import parse_ip
@@ -18,6 +20,7 @@ from ring.commands import HostDown, UserMove
 from ring.settings import HostSetting
 from tests.director.kick.fake_anvil import Dovecot24, Session
 from tests.director.rig import Director, make_directors, wait_until
+from tests.director.sessions.test_events import line as event_line
 from tests.director.test_runtime import command
 
 HOSTS = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
@@ -39,10 +42,12 @@ def place(director: Director, name: bytes, ip: str) -> None:
 
 
 @asynccontextmanager
-async def life(settings: Settings) -> AsyncIterator[tuple[Director, Memory]]:
+async def life(
+    settings: Settings, told: OpenSessions | None = None
+) -> AsyncIterator[tuple[Director, Memory]]:
     """A director that recalls at the beginning and saves at the end."""
     (director,) = make_directors(1, hosts=tuple(HostSetting(ip=parse_ip(ip)) for ip in HOSTS))
-    memory = Memory(director.runtime, settings)
+    memory = Memory(director.runtime, settings, told or OpenSessions())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(director.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -155,8 +160,8 @@ async def test_successor_waits_for_the_last_words_of_its_predecessor(tmp_path: P
     """Dovecot's master starts the new process before it ends the old one."""
     settings = settings_in(tmp_path, "director_kick = none\n")
     old, new = make_directors(1), make_directors(1)
-    predecessor = Memory(old[0].runtime, settings)
-    successor = Memory(new[0].runtime, settings)
+    predecessor = Memory(old[0].runtime, settings, OpenSessions())
+    successor = Memory(new[0].runtime, settings, OpenSessions())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(old[0].run)
         nursery.start_soon(new[0].run)
@@ -216,3 +221,19 @@ async def test_the_file_is_written_regularly(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
     assert b"snapshot_written" in b"".join(director.lines)
+
+
+async def test_events_take_the_place_of_a_list_that_nobody_gives(tmp_path: Path) -> None:
+    told = OpenSessions()
+    settings = settings_in(tmp_path, "director_kick = none")
+    async with life(settings, told) as (director, memory):
+        with pytest.raises(KickFailed, match="director_kick = none"):
+            await memory.list_live()
+
+        event = parse_event(event_line(BEGAN), b"")
+        assert event is not None
+        told.apply(event, director.runtime.hash_user)
+        told.tellers_count = 1
+        [session] = await memory.list_live()
+
+    assert (session.user, str(session.ip)) == (b"u1", "127.0.0.3")

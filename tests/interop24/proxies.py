@@ -35,7 +35,7 @@ from tests.interop24.dovecot_settings import (
     other_services,
 )
 from tests.interop24.ours import director_program, run_director
-from tests.interop24.units import held_sockets, service_values
+from tests.interop24.units import HeldSocket, held_sockets, service_values
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "dovecot-2.4"
 HERE = Path(__file__).resolve().parent
@@ -60,13 +60,15 @@ class Way(enum.Enum):
 class ProxySettings:
     """`director` are settings by name. `is_busy`: one login process serves many clients.
 
-    `user` is whom the director runs as; empty for what our files in conf/ say.
+    `user` is whom the director runs as; empty for what our files in conf/ say. `has_events`: the
+    director listens for Dovecot's event exporter.
     """
 
     way: Way
     director: Mapping[str, str]
     is_busy: bool = True
     is_ring_member: bool = False
+    has_events: bool = False
     user: str = ""
 
 
@@ -111,8 +113,12 @@ class Proxy:
         copy = self.directory / "holder.py"
         copy.write_text((HERE / "holder.py").read_text())
         unit = service_values()
+        sockets = held_sockets(self.dovecot.run)
+        if self.settings.has_events:
+            path = f"{self.dovecot.run}/director-events"
+            sockets.append(HeldSocket(path=path, mode=0o600, user=unit["User"]))
         specification = {
-            "sockets": [attrs.asdict(item) for item in held_sockets(self.dovecot.run)],
+            "sockets": [attrs.asdict(item) for item in sockets],
             "user": self.settings.user or unit["User"],
             "groups": unit["SupplementaryGroups"].split(),
             "command": [director_program(), "serve", "-c", str(self.director_file)],
@@ -239,6 +245,7 @@ class Proxy:
             + "haproxy_trusted_networks = 127.0.0.0/8\n"
             + passdb_answering_proxy()
             + ours
+            + (event_exporter(self.directory / "run") if self.settings.has_events else "")
             + f"doveadm_port = {DOVEADM_PORT}\n"
             + other_services()
             + "".join(login_service(service, mode, *MORE_LISTENERS) for service in LOGIN_SERVICES)
@@ -278,9 +285,29 @@ class Proxy:
             + f"  unix_listener login/{sub}director {{\n    mode = 0666\n  }}\n"
             + "  unix_listener director-userdb {\n    mode = 0600\n  }\n"
             + "  unix_listener director-admin {\n    mode = 0600\n  }\n"
+            + (EVENTS_LISTENER if self.settings.has_events else "")
             + ring
             + "}\n"
         )
+
+
+EVENTS_LISTENER = "  unix_listener director-events {\n    mode = 0600\n  }\n"
+
+
+def event_exporter(base_dir: Path) -> str:
+    """Return what Dovecot is to be told, as `director doctor` says it."""
+    return f"""\
+event_exporter director {{
+  driver = unix
+  format = json
+  unix_path = {base_dir}/director-events
+}}
+metric director_sessions {{
+  exporter = director
+  exporter_include = name fields
+  filter = event=proxy_session_established OR event=proxy_session_finished
+}}
+"""
 
 
 def passdb_answering_proxy() -> str:

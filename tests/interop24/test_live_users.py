@@ -18,11 +18,23 @@ pytestmark = [pytest.mark.interop24, pytest.mark.slow]
 
 LIVE, GONE = "live@example.com", "gone@example.com"
 EXPIRE = {"director_user_expire": "10 s"}
+SOURCES = {
+    "fifo": "live users are known from what is written to",
+    "list": "live users are known from Dovecot's own list of sessions",
+    "events": "live users are known from the sessions that Dovecot exports to",
+}
 
 
-@pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
-def test_only_users_without_a_session_are_forgotten(way: Way) -> None:
-    with world_of(way, users=[], director=EXPIRE) as world:
+@pytest.mark.parametrize("source", ["fifo", "list", "events"])
+def test_only_users_without_a_session_are_forgotten(source: str) -> None:
+    way = Way.UNDER_MASTER if source == "fifo" else Way.STANDALONE
+    has_events = source == "events"
+    with world_of(way, users=[], director=EXPIRE, has_events=has_events) as world:
+        if has_events:
+            (world.proxy.dovecot.run / "anvil").chmod(0)
+
+        assert SOURCES[source] in world.proxy.director("doctor").stdout
+
         targets = {}
         for user in (LIVE, GONE):
             targets[user] = world.elsewhere(imap_backend(world.ip, user))

@@ -46,6 +46,7 @@ def world_of(
     backends_count: int = 3,
     is_busy: bool = True,
     user: str = "",
+    has_events: bool = False,
     director: Mapping[str, str] | None = None,
 ) -> Generator[World, None, None]:
     """Start it all; `users` get a message that tells where it was read."""
@@ -62,6 +63,7 @@ def world_of(
             },
             is_busy=is_busy,
             user=user,
+            has_events=has_events,
         )
         proxy = lab.keep(Proxy(lab, "proxy", lab.address(), settings))
         proxy.start()
