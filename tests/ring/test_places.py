@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ring.commands import UserKick
+from ring.effects import KickName
+from tests.ring.net import Net
 from tests.ring.rig import NOW, Rig, director, settings
 
 FIVE = ("127.0.1.1", "127.0.1.3", "127.0.1.7", "127.0.1.9")
@@ -124,6 +127,20 @@ def test_director_that_greets_makes_an_idle_one_look_for_a_right_neighbour() -> 
     rig.dial_in("127.0.1.3").greet()
 
     assert [director("127.0.1.3")] == [peer.address for peer in rig.dialled]
+
+
+def test_a_director_of_ours_that_came_back_is_told_how_far_it_had_counted() -> None:
+    """It counts from the time of its start, and has begun anew within the same second."""
+    net = Net(2)
+    net.start_all()
+    for _ in range(20):
+        net.command(2, UserKick(user=b"alice", is_waiting=False))
+    net.kill(2)
+    net.start(2)
+    net.run(1)
+    net.command(2, UserKick(user=b"bob", is_waiting=False))
+
+    assert KickName(user=b"bob") == net.kicks(1)[-1]
 
 
 # --- CONNECT ---

@@ -157,6 +157,16 @@ def test_a_known_user_takes_a_newer_time_exactly(hosts: MailHosts, table: UserTa
     assert table.find(7) >> 16 == WALL + 5
 
 
+def test_only_newer_news_of_a_known_user_change_anything(
+    hosts: MailHosts, table: UserTable
+) -> None:
+    number = host(hosts, 0).number
+    table.store(7, number, WALL - 5)
+
+    assert merge(table, *((7, number, WALL - ago_s) for ago_s in (6, 5, 4))) == ([2], [])
+    assert table.find(7) >> 16 == WALL - 4
+
+
 def test_expired_rows_and_unknown_hosts_are_passed_over(hosts: MailHosts, table: UserTable) -> None:
     number = host(hosts, 0).number
     rows = [(7, number, WALL - EXPIRE_S), (8, -1, WALL), (9, number, WALL - EXPIRE_S + 1)]
@@ -196,14 +206,17 @@ def test_the_rows_of_a_user_keep_their_order_on_the_slow_path(
     assert table.find(7) >> 16 == WALL - 9
 
 
-def test_a_user_whose_number_died_is_a_new_user(hosts: MailHosts, table: UserTable) -> None:
+@pytest.mark.parametrize("ahead_s", [-9, 9])
+def test_a_user_whose_number_died_is_a_new_user(
+    hosts: MailHosts, table: UserTable, ahead_s: int
+) -> None:
     first, second = host(hosts, 0), host(hosts, 1)
     dead_number = first.number
     table.store(7, dead_number, WALL)
     hosts.forget_users(first)
 
-    assert merge(table, (7, second.number, WALL - 9)) == ([0], [])
-    assert table.find(7) == packed(WALL - 9, second)
+    assert merge(table, (7, second.number, WALL + ahead_s)) == ([0], [])
+    assert table.find(7) == packed(min(WALL, WALL + ahead_s), second)
     assert table.count(dead_number) == 0
 
 
