@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
@@ -130,7 +131,7 @@ class Runtime:
             LookupAnswered: _answer_lookup,
             CommandAnswered: _answer_command,
             Kick: lambda effect: kicker.kick(
-                effect.what, lambda error: self._kick_finished(effect.kick_id, error)
+                effect.what, partial(self._kick_finished, effect.kick_id)
             ),
             Noted: lambda effect: self.log.note(effect.kind, effect.fields),
         }
@@ -252,8 +253,8 @@ class Runtime:
         self.node.shut_down(self._clock())
         self.settle()
 
-    def _kick_finished(self, kick_id: int, error: str | None) -> None:
-        self.node.kick_finished(kick_id, error, self._clock())
+    def _kick_finished(self, kick_id: int, error: str | None, *, was_idle: bool = False) -> None:
+        self.node.kick_finished(kick_id, error, self._clock(), was_idle=was_idle)
         self.settle()
 
     def _flush_finished(self, flush_id: int, is_success: bool) -> None:

@@ -206,7 +206,8 @@ class UserKilled:
 
     `move` is the stamp of the `UserMove` this belongs to, None if the peer does not say (classic).
     In native rings `path` are the directors that say so, in the order of the ring, and `ip` and
-    `after` are the move's, for those who have not heard of it.
+    `after` are the move's, for those who have not heard of it; `is_idle` tells that nobody on the
+    path had any session to close.
     """
 
     user_hash: int
@@ -214,15 +215,17 @@ class UserKilled:
     path: tuple[DirectorAddress, ...] = ()
     ip: IpAddress | None = None
     after: Stamp | None = None
+    is_idle: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class UserKilledEverywhere:
-    """Nobody has a session of this user any more; `move` as in `UserKilled`."""
+    """Nobody has a session of this user any more; `move` and `is_idle` as in `UserKilled`."""
 
     stamp: Stamp
     user_hash: int
     move: Stamp | None = None
+    is_idle: bool = False
 
 
 @attrs.frozen(kw_only=True)

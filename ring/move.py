@@ -34,6 +34,8 @@ class OldHost:
     ip: IpAddress
     is_down: bool
     weight: int
+    is_quiet: bool = False
+    """The user's last login was so long before that its session would be listed by now."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -47,6 +49,9 @@ class Move:
     after: Stamp | None = None
     has_kicked: bool = False
     is_released: bool = False
+    is_idle: bool = False
+    """It is sure that the user had no session here, and none that was only just beginning."""
+    is_path_idle: bool = True
     path: tuple[DirectorAddress, ...] = ()
     stage: Stage = Stage.KILLING
     kick_id: int | None = None

@@ -44,6 +44,9 @@ from ring.users import ABSENT, is_expired
 ENDED_REMEMBERED_S = limits.MOVE_TIMEOUT_S + 5.0
 """How much later than here a move may end elsewhere."""
 
+LIST_AGE_S_MAX = 2
+"""How old a list of sessions may be by which a user is called idle, rounding included."""
+
 
 class Moves:
     def __init__(self, state: State, gossip: Gossip) -> None:
@@ -151,6 +154,7 @@ class Moves:
         move.is_released = False
         move.is_ours = is_ours
         move.path = ()
+        move.is_path_idle = True
         if move.flush_id is not None:
             self._by_flush.pop(move.flush_id)
             state.effects.append(AbortFlushProgram(move.flush_id))
@@ -178,7 +182,9 @@ class Moves:
             return None
         old = self._state.hosts.by_number[packed & 0xFFFF]
         assert old is not None
-        return OldHost(ip=old.ip, is_down=old.is_down, weight=old.weight)
+        quiet_s = self._state.settings.user_kick_delay_s + LIST_AGE_S_MAX
+        is_quiet = (packed >> 16) + quiet_s < self._state.wall
+        return OldHost(ip=old.ip, is_down=old.is_down, weight=old.weight, is_quiet=is_quiet)
 
     def kill(
         self,
@@ -229,18 +235,23 @@ class Moves:
 
     # --- the stages -------------------------------------------------------------------------------
 
-    def kick_finished(self, kick_id: int, error: str | None) -> None:
-        """The shell closed sessions (or could not, which is noted and otherwise the same)."""
+    def kick_finished(self, kick_id: int, error: str | None, *, was_idle: bool) -> None:
+        """The shell closed sessions (or could not, which is noted and otherwise the same).
+
+        `was_idle` tells that there were none for sure, as of a list that is LIST_AGE_S_MAX old.
+        """
         if error is not None:
             self._state.note("kick_failed", kick=kick_id, error=error)
         move = self._by_kick.pop(kick_id, None)
         if move is not None:
             move.kick_id = None
+            move.is_idle = was_idle and move.old is not None and move.old.is_quiet
             self._local_done(move)
 
     def _local_done(self, move: Move) -> None:
         if self._has_nobody_to_ask or move.target is None or move.is_released:
-            self._finish(move)
+            is_alone = self._has_nobody_to_ask and move.is_ours and move.target is not None
+            self._finish(move, is_idle=is_alone and move.is_idle)
         elif move.is_ours or move.stage is Stage.NOTIFY_RECEIVED:
             self._tell_right(move)
         else:
@@ -254,7 +265,7 @@ class Moves:
 
     def _tell_right(self, move: Move) -> None:
         if self._has_nobody_to_ask:
-            self._finish(move)
+            self._finish(move, is_idle=False)
             return
         move.stage = Stage.WAIT_EVERYONE
         self._report(move, move.path)
@@ -267,8 +278,11 @@ class Moves:
         state = self._state
         report = UserKilled(move.user_hash, move.stamp)
         if state.is_native_ring and move.target is not None:
+            is_idle = move.is_idle and (move.is_path_idle or not path)
             path = (*path, state.directors.own.address)
-            report = attrs.evolve(report, path=path, ip=move.target.ip, after=move.after)
+            report = attrs.evolve(
+                report, path=path, ip=move.target.ip, after=move.after, is_idle=is_idle
+            )
         if state.right is not None:
             state.right.send(report)
 
@@ -281,6 +295,7 @@ class Moves:
             return
         for move in list(self._moves.values()):
             move.path = ()
+            move.is_path_idle = True
             if move.stage is Stage.KILLING:
                 move.stage = Stage.NOTIFY_RECEIVED
             elif move.stage in (Stage.WAIT_NOTIFY, Stage.WAIT_EVERYONE):
@@ -303,9 +318,9 @@ class Moves:
             elif move.stage is Stage.WAIT_NOTIFY:
                 self._tell_right(move)
             elif move.stage is not Stage.NOTIFY_RECEIVED:
-                self._tell_everybody(move.user_hash, move.stamp)
+                self._tell_everybody(move.user_hash, move.stamp, is_idle=False)
                 if move.stage is Stage.WAIT_EVERYONE:
-                    self._finish(move)
+                    self._finish(move, is_idle=False)
 
     def _round_received(self, message: UserKilled) -> None:
         """A round ends where it comes to somebody for the second time, or to whom it is over.
@@ -330,19 +345,21 @@ class Moves:
         if move is not None and move.stamp != stamp:
             self._report(move, ())
         elif move is None or is_closed or move.stage in (Stage.FLUSHING, Stage.DELAY):
-            self._tell_everybody(user_hash, stamp)
+            is_idle = is_closed and message.is_idle
+            self._tell_everybody(user_hash, stamp, is_idle=is_idle)
             if move is not None and move.stage is Stage.WAIT_EVERYONE:
-                self._finish(move)
+                self._finish(move, is_idle=is_idle and move.is_idle)
         else:
             move.path = message.path
+            move.is_path_idle = message.is_idle
             if move.stage in (Stage.KILLING, Stage.NOTIFY_RECEIVED):
                 move.stage = Stage.NOTIFY_RECEIVED
             else:
                 self._tell_right(move)
 
-    def _tell_everybody(self, user_hash: int, move: Stamp | None) -> None:
+    def _tell_everybody(self, user_hash: int, move: Stamp | None, *, is_idle: bool) -> None:
         everywhere = UserKilledEverywhere(
-            stamp=self._gossip.own_stamp(), user_hash=user_hash, move=move
+            stamp=self._gossip.own_stamp(), user_hash=user_hash, move=move, is_idle=is_idle
         )
         self._gossip.flood(everywhere, exclude=None)
 
@@ -357,7 +374,7 @@ class Moves:
                 continue
             is_named = message.move is not None and message.move == move.stamp
             if move.stage is Stage.WAIT_EVERYONE or (is_named and move.stage is Stage.WAIT_NOTIFY):
-                self._finish(move)
+                self._finish(move, is_idle=message.is_idle and move.is_idle)
             elif is_named and move.stage in (Stage.KILLING, Stage.NOTIFY_RECEIVED):
                 move.is_released = True  # a ring that is only just taking us in did not wait for us
             else:
@@ -366,8 +383,11 @@ class Moves:
         if is_forwarded:
             self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
 
-    def _finish(self, move: Move) -> None:
-        """The user has no session anywhere: run the flush program, or let time pass."""
+    def _finish(self, move: Move, *, is_idle: bool) -> None:
+        """The user has no session anywhere: run the flush program, or let time pass.
+
+        The time is for backends that are still closing; an idle user's have nothing to close.
+        """
         state = self._state
         packed = move.pool.table.find(move.user_hash)
         host = state.hosts.by_number[packed & 0xFFFF] if packed != ABSENT else None
@@ -386,6 +406,8 @@ class Moves:
                     new_hostname=host.hostname,
                 )
             )
+        elif is_idle and not state.settings.has_flush_program:
+            self._end(move)
         else:
             self._delay(move)
 

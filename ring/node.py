@@ -300,9 +300,11 @@ class RingNode:
         self._heartbeat.restart(link)
         self._settle()
 
-    def kick_finished(self, kick_id: int, error: str | None, now: float) -> None:
+    def kick_finished(
+        self, kick_id: int, error: str | None, now: float, *, was_idle: bool = False
+    ) -> None:
         self._state.now = now
-        self._moves.kick_finished(kick_id, error)
+        self._moves.kick_finished(kick_id, error, was_idle=was_idle)
         self._kicks.finished(kick_id)
         self._settle()
 

@@ -380,12 +380,13 @@ class Machine:
             return
         self._kicking.pop(kick.kick_id, None)
         error = "login process does not answer" if self.kick_trouble else None
-        self.world.workload.kick(self, kick.what, is_failing=error is not None)
+        had_sessions = self.world.workload.kick(self, kick.what, is_failing=error is not None)
         self.world.trace.add(
             self.world.now, self.lane, "kick ended", f"kick={kick.kick_id} {error or ''}"
         )
         self.world.promises.kick_ended(self, kick)
-        self.node.kick_finished(kick.kick_id, error, self.world.now)
+        was_idle = error is None and not had_sessions
+        self.node.kick_finished(kick.kick_id, error, self.world.now, was_idle=was_idle)
 
     def _run_flush(self, effect: RunFlushProgram) -> None:
         world = self.world

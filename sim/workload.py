@@ -255,13 +255,15 @@ class Workload:
 
     def kick(
         self, machine: Machine, what: KickName | KickField | KickHash, *, is_failing: bool
-    ) -> None:
-        """End sessions on one machine, or fail to."""
-        for session in self._meant(machine, what):
+    ) -> bool:
+        """End sessions on one machine, or fail to; return whether there were any."""
+        sessions = list(self._meant(machine, what))
+        for session in sessions:
             if is_failing:
                 session.excuse = "kick failed"
             else:
                 self.end(session, True)
+        return bool(sessions)
 
     def excuse(
         self, what: KickName | KickField | KickHash, excuse: str, *, machine: Machine

@@ -251,7 +251,7 @@ class _OpenKick:
         if self.is_finished:
             return
         if not self.sessions:
-            self.finish(None)
+            self.finish(None, was_idle=not self.guids)
         elif now >= self.deadline:
             reason = self.error or "Dovecot reported no error"
             self.finish(f"{len(self.sessions)} sessions did not end: {reason}")
@@ -259,11 +259,11 @@ class _OpenKick:
             self.look_at = now + min(_FIRST_WAIT_S * 2**self.rounds_count, _WAIT_MAX_S)
             self.rounds_count += 1
 
-    def finish(self, error: str | None) -> None:
+    def finish(self, error: str | None, *, was_idle: bool = False) -> None:
         self.is_finished = True
         self.sessions = []
         if self.pending is not None and not self.pending.is_finished:
-            self.pending.finish(error)
+            self.pending.finish(error, was_idle=was_idle)
 
 
 @attrs.define

@@ -115,9 +115,9 @@ class AutoKicker:
             pending.is_passed_on = True
 
     def _watched(self, pending: PendingKick) -> KickDone:
-        def done(error: str | None) -> None:
+        def done(error: str | None, *, was_idle: bool = False) -> None:
             if error is not None:
                 self._method = None
-            pending.finish(error)
+            pending.finish(error, was_idle=was_idle)
 
         return done

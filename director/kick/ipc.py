@@ -13,18 +13,20 @@ Which commands end exactly the sessions of a hash H (`user_*` fields: see `listi
 - `KICK-DIRECTOR-HASH H` ends those whose `user=` hashes to H. It is needed for sessions that a real
   director set up here before us, and it is wrong for a session of ours whose `user=` happens to
   be another user's `destuser=`. Such hashes are remembered from every list of sessions; for them,
-  and only for them, a new list decides whether the command is needed. A list is renewed when
-  it is older than a minute; a collision younger than that costs one session too many, never
-  one too few.
+  and only for them, a new list decides whether the command is needed. A collision younger than the
+  last list costs one session too many, never one too few.
 - Except on host X: `KICK-ALT user_dirdest H@Y ...` for every other host Y that a list shows now,
   and `KICK-DIRECTOR-HASH H X` under the same condition.
+
+A list that is older than a second is renewed before sessions of a hash are kicked, because it also
+tells who has none: such a user need not be held while backends close sessions.
 
 With another ring hash than Dovecot's, `KICK-DIRECTOR-HASH` would compare apples with pears and is
 never sent.
 
-Rejected: KICK-HOST (ends other users' sessions too), one list per kick (a flush moves 50 users a
-second, a list of 20,000 sessions is 1.5 MB), and the original's way, KICK-DIRECTOR-HASH alone
-(kicks nothing where destuser differs, capture 09).
+Rejected: KICK-HOST (ends other users' sessions too), one list per kick (a flush moves a thousand
+users a second, a list of 20,000 sessions is 1.5 MB), and the original's way, KICK-DIRECTOR-HASH
+alone (kicks nothing where destuser differs, capture 09).
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ from ring import limits
 from ring.address import ip_key
 from ring.effects import KickField, KickHash, KickName
 
-_LIST_AGE_MAX_S = 60.0
+_LIST_AGE_S_MAX = 1.0
 
 
 class IpcKicker:
@@ -60,6 +62,9 @@ class IpcKicker:
         self._queue = KickQueue()
         self._patience = Patience()
         self._risky_hashes: set[int] = set()
+        self._live_hashes: set[int] | None = None
+        """Who has sessions, None as long as nobody could tell."""
+        self._listing = trio.Lock()
         self._listed_at = float("-inf")
 
     def kick(self, what: KickTarget, done: KickDone) -> None:
@@ -84,20 +89,27 @@ class IpcKicker:
 
     async def _perform(self, client: IpcClient, batch: list[PendingKick]) -> None:
         kicks = [pending.what for pending in batch if isinstance(pending.what, KickHash)]
-        listed = await self._list(client, kicks) if self._is_list_needed(kicks) else None
+        listed = None
+        async with self._listing:  # so that one list serves all connections
+            if self._is_list_needed(kicks):
+                listed = await self._list(client, kicks)
+            live = self._live_hashes
         for pending in batch:
             error = None
+            was_idle = isinstance(pending.what, KickHash) and not (
+                live is None or pending.what.user_hash in live
+            )
             for words in self._commands(pending.what, listed):
                 try:
                     await client.ask(words)
                 except KickFailed as failure:
                     error = error or str(failure)
-            pending.finish(error)
+            pending.finish(error, was_idle=was_idle and error is None)
 
     def _is_list_needed(self, kicks: list[KickHash]) -> bool:
         if not kicks:
             return False
-        if trio.current_time() - self._listed_at > _LIST_AGE_MAX_S:
+        if trio.current_time() - self._listed_at > _LIST_AGE_S_MAX:
             return True
         return any(k.except_ip is not None or k.user_hash in self._risky_hashes for k in kicks)
 
@@ -105,8 +117,11 @@ class IpcKicker:
         """Return the sessions of the hashes in question, and learn which hashes are risky."""
         listed = _Listed({kick.user_hash: [] for kick in kicks})
         risky: set[int] = set()
+        live: set[int] = set()
+        started_at = trio.current_time()
 
         def keep(session: LiveSession) -> None:
+            live.add(session.user_hash)
             if session.user_hash in listed.sessions:
                 listed.sessions[session.user_hash].append(session)
             if session.is_ours and self._user_hash(session.user) != session.user_hash:
@@ -116,9 +131,11 @@ class IpcKicker:
             await list_sessions(client, self._user_hash, keep)
         except KickFailed:
             listed.is_complete = False  # the kick itself will meet the same trouble and report it
+            self._live_hashes = None
         else:
             self._risky_hashes = risky
-            self._listed_at = trio.current_time()
+            self._live_hashes = live
+            self._listed_at = started_at
         return listed
 
     def _commands(self, what: KickTarget, listed: _Listed | None) -> list[tuple[bytes, ...]]:

@@ -8,7 +8,7 @@ or one command can serve many.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeAlias
 
@@ -19,7 +19,16 @@ from ring import limits
 from ring.effects import KickField, KickHash, KickName
 
 KickTarget: TypeAlias = KickName | KickField | KickHash
-KickDone: TypeAlias = Callable[[str | None], None]
+
+
+class KickDone(Protocol):
+    """Whoever wants to know the end of a kick.
+
+    `was_idle` tells that there was nothing to close for sure, as of a list of sessions that was at
+    most a second old when the kick began.
+    """
+
+    def __call__(self, error: str | None, /, *, was_idle: bool = False) -> None: ...
 
 
 class Kicker(Protocol):
@@ -46,10 +55,10 @@ class PendingKick:
     is_finished: bool = attrs.field(default=False, init=False)
     is_passed_on: bool = attrs.field(default=False, init=False)
 
-    def finish(self, error: str | None) -> None:
+    def finish(self, error: str | None, *, was_idle: bool = False) -> None:
         assert not self.is_finished, self.what
         self.is_finished = True
-        self.done(error)
+        self.done(error, was_idle=was_idle)
 
 
 class KickQueue:

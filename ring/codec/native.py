@@ -514,7 +514,8 @@ SHAPES = (
         ("path", _PLACES),
         ("ip", _optional(_IP)),
         ("after", _optional(_STAMP)),
-        optional=4,
+        ("is_idle", _FLAG),
+        optional=5,
     ),
     _shape(
         22,
@@ -522,7 +523,8 @@ SHAPES = (
         ("stamp", _STAMP),
         ("user_hash", _HASH),
         ("move", _optional(_STAMP)),
-        optional=1,
+        ("is_idle", _FLAG),
+        optional=2,
     ),
     _shape(
         23,

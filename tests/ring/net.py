@@ -56,6 +56,8 @@ class Net:
     size: int
     minors: dict[int, int] = attrs.Factory(dict)
     settings: dict[str, object] = attrs.Factory(dict)
+    busy: set[int] = attrs.Factory(set)
+    """Nodes that have sessions of whomever they are told to kick, or cannot tell."""
     now: float = START
     nodes: dict[int, RingNode] = attrs.Factory(dict)
     hung: dict[int, list[LinkId]] = attrs.Factory(dict)  # and the links it will find closed
@@ -245,7 +247,8 @@ class Net:
                 self.nodes[other[0]].received(other[1], effect.unsent, self.now)
             self._close((number, effect.link_id))
         elif isinstance(effect, Kick):
-            node.kick_finished(effect.kick_id, None, self.now)
+            was_idle = number not in self.busy
+            node.kick_finished(effect.kick_id, None, self.now, was_idle=was_idle)
         elif isinstance(effect, RunFlushProgram):
             node.flush_finished(effect.flush_id, True, self.now)
 

@@ -355,6 +355,7 @@ def test_forgotten_user_whose_move_times_out_is_not_announced() -> None:
 def native_ring(size: int = 3, **changes: object) -> Net:
     """Return a ring in which the hash of USER leads to HOSTS[3], where it is, synced."""
     net = Net(size, settings=changes)
+    net.busy.update((1, 2, 3))
     net.start_all()
     assert "10.1.0.4" == net.login(1, USER)
     net.run(5)

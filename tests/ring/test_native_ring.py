@@ -199,6 +199,23 @@ def test_move_closes_sessions_on_every_node_before_anybody_is_let_in() -> None:
         assert [target] == [str(answer.ip) for answer in net.lookups_answered(number)]
 
 
+@pytest.mark.parametrize(
+    ("busy", "rest_s", "is_held"), [((), 5, False), ((), 3, True), ((1,), 5, True), ((3,), 5, True)]
+)
+def test_user_is_held_while_backends_close_only_if_he_may_have_had_a_session(
+    busy: tuple[int, ...], rest_s: int, is_held: bool
+) -> None:
+    """A login of the last four seconds may have become a session that no list shows yet."""
+    net = ring_of(3)
+    net.busy.update(busy)
+    net.login(2, 5)
+    net.run(rest_s)
+    target = other_host(net, 1, 5)
+    assert Answer.OK is net.command(1, UserMove(user_hash=5, ip=ip_address(target)))
+
+    assert [None if is_held else target] * 3 == [net.login(number, 5) for number in net.nodes]
+
+
 def moved_with_a_director_hung(net: Net) -> tuple[int, str]:
     """Director 3 hangs, director 1 begins to move a user: nobody can know that all have kicked."""
     [user_hash] = some_users(1)

@@ -20,6 +20,7 @@ class KickBench:
     def __init__(self, kicker: Kicker) -> None:
         self.kicker = kicker
         self.ends: list[str | None] = []
+        self.idle: list[bool] = []
         self._change = trio.Event()
 
     def kick(self, what: KickTarget) -> None:
@@ -38,8 +39,9 @@ class KickBench:
         (error,) = await self.ended(1)
         return error
 
-    def _finished(self, error: str | None) -> None:
+    def _finished(self, error: str | None, *, was_idle: bool = False) -> None:
         self.ends.append(error)
+        self.idle.append(was_idle)
         self._change.set()
 
 

@@ -59,6 +59,7 @@ async def test_kick_without_sessions_is_one_list(
     async with kicker_and_dovecot(tmp_path) as (bench, dovecot):
         assert await bench.end_of(every("u1")) is None
         assert dovecot.commands == ["CONNECT-DUMP"]
+        assert bench.idle == [True]
 
 
 async def test_move_ends_the_hash_with_one_command_and_confirms(
@@ -74,6 +75,7 @@ async def test_move_ends_the_hash_with_one_command_and_confirms(
         ]
 
         assert await bench.end_of(every("u1")) is None
+        assert bench.idle == [False]
         assert users(dovecot) == ["u1", "u2"]
         assert dovecot.commands[:3] == [
             "CONNECT-DUMP",

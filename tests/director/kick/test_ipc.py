@@ -151,7 +151,17 @@ async def test_session_with_that_login_name_but_another_destination_stays(tmp_pa
         assert "KICK-DIRECTOR-HASH 3833023709" not in ipc.commands
 
 
-async def test_list_is_not_asked_again_within_a_minute(
+async def test_list_tells_whose_kick_had_nothing_to_close(tmp_path: Path) -> None:
+    async with kicker_and_ipc(tmp_path) as (bench, ipc):
+        ipc.sessions = [Session("u1", HERE, "u1")]
+        for user in ("u1", "u2"):
+            await bench.end_of(every(user))
+        await bench.end_of(KickName(b"u3"))
+
+        assert [False, True, False] == bench.idle
+
+
+async def test_list_is_not_asked_again_within_a_second(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with kicker_and_ipc(tmp_path) as (bench, ipc):
@@ -165,7 +175,7 @@ async def test_list_is_not_asked_again_within_a_minute(
 
         assert ipc.commands.count("LIST-FULL") == 2  # for the risky hash a new one decides
 
-        await trio.sleep(61)
+        await trio.sleep(1.1)
         await bench.end_of(every("u2"))
 
         assert ipc.commands.count("LIST-FULL") == 3

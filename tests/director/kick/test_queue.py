@@ -15,7 +15,7 @@ class Ends:
     def __init__(self) -> None:
         self.texts: list[str | None] = []
 
-    def __call__(self, error: str | None) -> None:
+    def __call__(self, error: str | None, /, *, was_idle: bool = False) -> None:
         self.texts.append(error)
 
 
