@@ -13,8 +13,7 @@ PREFIX = "a"
 CHANGES_COUNT = 16
 AGREE_TIMEOUT_S = 30.0
 QUIET_S = 4.0
-"""Before the flush. Ours holds whoever logged in during the last 4 s: a session may be beginning."""
-
+"""Before the flush: ours holds whoever logged in later, because a session may be beginning."""
 
 
 class Administration:

@@ -6,6 +6,8 @@ joins while logins go on at the first and the third, between which it stands. Th
 comes back, and it is stopped (SIGSTOP). A real ring would not notice that for 45 s, so it is spared
 that here (`hung.py` has it).
 
+The rings are filled once and live through all rounds.
+
 "Join" counts from the start of the director's process, Python's own start included.
 """
 
@@ -47,26 +49,37 @@ class Million:
             *stall_metrics("hang", STALL_MS_MAX),
         )
 
+        self._rings: dict[Kind, Ring] = {}
+        self._events_count = 0
+
     def measure(self, site: Site, kind: Kind) -> dict[str, float]:
-        with Ring(site, kind, 4, begins_alone=True) as ring:
-            found = self._fill(ring)
+        found: dict[str, float] = {}
+        ring = self._rings.get(kind)
+        if ring is None:
+            ring = self._rings[kind] = Ring(site, kind, 4, begins_alone=True)
+            found |= self._fill(ring)
             ring.introduce()
             for node in ring.nodes[1:3]:
                 # One by one: of two that join a real ring at once, one may stay without users.
                 ring.start([node])
                 ring.wait_same_users()
             ring.rest()
-            found |= self._join(ring)
-            found |= self._kill(ring)
-            if kind is Kind.OURS:
-                ring.start(ring.nodes[3:])
-                ring.wait_same_users()
-                ring.rest()
-                found |= self._hang(ring)
-            return found
+        found |= self._join(ring)
+        found |= self._kill(ring)
+        if kind is Kind.OURS:
+            ring.start(ring.nodes[3:])
+            ring.wait_same_users()
+            ring.rest()
+            found |= self._hang(ring)
+        return found
 
     def close(self) -> None:
-        pass
+        for ring in self._rings.values():
+            ring.__exit__(None, None, None)
+
+    def _logins(self, ring: Ring, event: str) -> Logins:
+        self._events_count += 1
+        return Logins(ring, WATCHED, PREFIX, f"{event}{self._events_count}-")
 
     def _fill(self, ring: Ring) -> dict[str, float]:
         first = ring.nodes[0]
@@ -83,7 +96,7 @@ class Million:
         joiner = ring.nodes[3]
         wanted = ring.users_counts()[0]
         joiner.start_surroundings()
-        logins = Logins(ring, WATCHED, PREFIX, "join")
+        logins = self._logins(ring, "join")
         time.sleep(QUIET_S)
         started_at = time.monotonic()
         joiner.start_director()
@@ -108,7 +121,7 @@ class Million:
         } | stall_numbers("join", logins.end())
 
     def _kill(self, ring: Ring) -> dict[str, float]:
-        logins = Logins(ring, WATCHED, PREFIX, "kill")
+        logins = self._logins(ring, "kill")
         time.sleep(QUIET_S)
         started_at = time.monotonic()
         ring.kill(ring.nodes[3])
@@ -118,14 +131,16 @@ class Million:
 
     def _hang(self, ring: Ring) -> dict[str, float]:
         last = ring.nodes[3]
-        logins = Logins(ring, WATCHED, PREFIX, "hang")
+        logins = self._logins(ring, "hang")
         time.sleep(QUIET_S)
         started_at = time.monotonic()
         last.signal(signal.SIGSTOP)
         ring.up.remove(last)
         whole_s = self._wait_without_last(ring, started_at)
         time.sleep(QUIET_S)
-        return {"hang, whole again": whole_s} | stall_numbers("hang", logins.end())
+        stall = logins.end()
+        last.kill()
+        return {"hang, whole again": whole_s} | stall_numbers("hang", stall)
 
     def _wait_without_last(self, ring: Ring, started_at: float) -> float:
         """Wait until the last node is nobody's neighbour and the others are a whole ring."""
