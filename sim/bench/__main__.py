@@ -16,6 +16,7 @@ from sim.bench.formation import Formation
 from sim.bench.gossip import Gossip
 from sim.bench.hung import Hung
 from sim.bench.latency import Latency
+from sim.bench.micro import Micro
 from sim.bench.million import Million
 from sim.bench.nodes import has_dovecot
 from sim.bench.results import Kind, Result, format_json, format_markdown, format_table
@@ -23,10 +24,10 @@ from sim.bench.rings import Addresses, Site
 from sim.bench.runner import ROUNDS_COUNT, Bench, run
 from sim.bench.tools import Tools
 
-QUICK = ("login", "ring", "latency", "gossip")
+QUICK = ("login", "ring", "latency", "gossip", "core")
 ALL = (
     *("login", "ring", "userdb", "latency", "gossip"),
-    *("administration", "refusal", "stop", "formation", "hung", "million"),
+    *("administration", "refusal", "stop", "formation", "hung", "million", "core"),
 )
 
 
@@ -54,6 +55,8 @@ def make_bench(name: str, rounds_count: int, *, is_quick: bool) -> Bench:
             return Hung(rounds_count)
         case "million":
             return Million(100_000 if is_quick else 1_000_000)
+        case "core":
+            return Micro()
     raise click.UsageError(f"got the bench {name!r}, expected one of {', '.join(ALL)}")
 
 
@@ -82,7 +85,7 @@ def main(
     """Measure this director and Dovecot 2.3's side by side.
 
     BENCH is one or more of login, ring, userdb, latency, gossip, administration, refusal, stop,
-    formation, hung, million; default: all.
+    formation, hung, million, core; default: all.
     """
     kinds = [Kind.OURS, Kind.REAL]
     if is_alone or not has_dovecot():
