@@ -53,7 +53,7 @@ class Keepable(Protocol):
         """Of the client and of the auth service; None: there are not both."""
 
     def is_at_rest(self) -> bool:
-        """Whether all that was read has been passed on."""
+        """Mark and return whether all that was read has been passed on."""
 
     def leave(self) -> None:
         """Stop serving without ending the connections."""
@@ -117,7 +117,6 @@ class Keeping:
         if self._is_our_turn:
             for relay in [r for r in self._relays if r.slot != UNKEPT and r.is_at_rest()]:
                 del self._relays[relay]
-                relay.marks[relay.slot] = CLEAN
                 relay.leave()
         return sum(not relay.is_at_rest() for relay in self._relays)
 
@@ -140,6 +139,8 @@ class Keeping:
             self._take_over(data, client, auth)
         elif kind == _END:
             self._is_our_turn = True
+            count = sum(relay.slot != UNKEPT for relay in self._relays)
+            self._note("keeper_found", connections=count)
             for relay in [r for r in self._relays if r.slot == UNKEPT]:
                 self._keep(relay)
         else:
@@ -186,7 +187,7 @@ class Keeping:
             return  # more than anybody has: those end with us
         relay.slot = self._free.pop()
         relay.marks = self._marks
-        relay.marks[relay.slot] = CLEAN if relay.is_at_rest() else MARKED
+        relay.is_at_rest()  # which marks it, if it is not
         self._send(_KEEP + struct.pack("!I", relay.slot) + relay.label, relay)
 
     def _unmark(self, relay: Keepable) -> None:
@@ -223,8 +224,11 @@ class Keeping:
 
 
 def name_of(base_dir: Path) -> str:
-    """Return the abstract name of the keeper for a Dovecot, one for each user who may ask."""
-    return f"\0ringdirector-keeper:{os.geteuid()}:{base_dir}"
+    """Return the abstract name of the keeper for a Dovecot, one for each user who may ask.
+
+    A keeper that speaks otherwise has another number there.
+    """
+    return f"\0ringdirector-keeper-1:{os.geteuid()}:{base_dir}"
 
 
 def connect(name: str) -> socket.socket:

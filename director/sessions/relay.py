@@ -112,9 +112,20 @@ class Relay:
 
     def is_at_rest(self) -> bool:
         """Whether all that was read has been passed on."""
-        rewriter = self.rewriter
-        is_auth_busy = self._auth is not None and self._auth.output_bytes
-        return not (rewriter.held or rewriter.partial or self.client.output_bytes or is_auth_busy)
+        return self.mark() == CLEAN
+
+    def mark(self) -> int:
+        """Say in the mark whether something was read and not passed on, and return that."""
+        # hot: bench login
+        auth, rewriter = self._auth, self.rewriter
+        is_busy = (
+            rewriter.held
+            or rewriter.partial
+            or self.client.output
+            or (auth is not None and auth.output)
+        )
+        mark = self.marks[self.slot] = MARKED if is_busy else CLEAN
+        return mark
 
     def leave(self) -> None:
         """Serve it no more; the connections end if nobody keeps them."""
@@ -196,10 +207,6 @@ class Relay:
         if auth.output_bytes > limits.SESSION_OUTPUT_BYTES_MAX:
             self.client.pause_reading()
         self.mark()
-
-    def mark(self) -> None:
-        """Say in the mark what is so now."""
-        self.marks[self.slot] = CLEAN if self.is_at_rest() else MARKED
 
     def writable(self) -> None:
         self.client.flush()

@@ -14,20 +14,21 @@ from ring import limits
 
 
 class Stream:
-    __slots__ = ("_events", "_output", "_poll_set", "_socket", "is_open")
+    __slots__ = ("_events", "_poll_set", "_socket", "is_open", "output")
 
     def __init__(self, poll_set: PollSet, sock: socket.socket) -> None:
         """Take over a connected socket; `start` makes it part of the poll set."""
         sock.setblocking(False)
         self._poll_set = poll_set
         self._socket = sock
-        self._output = bytearray()
+        self.output = bytearray()
+        """What could not be sent yet; for others to look at."""
         self._events = 0
         self.is_open = True
 
     @property
     def output_bytes(self) -> int:
-        return len(self._output)
+        return len(self.output)
 
     @property
     def descriptor(self) -> int:
@@ -47,32 +48,32 @@ class Stream:
 
     def send(self, data: bytes) -> None:
         """Send now what the socket takes, the rest when it can. Raises OSError."""
-        if self._output:
-            self._output += data
+        if self.output:
+            self.output += data
             return
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
             sent = 0
         if sent != len(data):
-            self._output += data[sent:]
+            self.output += data[sent:]
             self._set_events(self._events | WRITE)
 
     def send_later(self, data: bytes) -> None:
         """Send together with whatever else is to be sent by the next turn."""
-        if not self._output:
+        if not self.output:
             self._set_events(self._events | WRITE)
-        self._output += data
+        self.output += data
 
     def flush(self) -> None:
         """Send what was left; to be called when writable. Raises OSError."""
-        while self._output:
-            with memoryview(self._output) as output:
+        while self.output:
+            with memoryview(self.output) as output:
                 try:
                     sent = self._socket.send(output[: limits.SESSION_READ_BYTES])
                 except BlockingIOError:
                     return
-            del self._output[:sent]
+            del self.output[:sent]
         self._set_events(self._events & ~WRITE)
 
     def read_on(self) -> None:
@@ -86,7 +87,7 @@ class Stream:
     def close(self) -> None:
         if self.is_open:
             self.is_open = False
-            self._output.clear()
+            self.output.clear()
             self._poll_set.discard(self._socket)
 
     def hang_up(self) -> None:

@@ -20,7 +20,7 @@ from tests.interop.programs import signal_nowait, wait_until
 from tests.interop24.clients import LOGINS
 from tests.interop24.load import Accident, Load
 from tests.interop24.proxies import Way
-from tests.interop24.worlds import World, world_of
+from tests.interop24.worlds import Mode, World, world_of
 
 pytestmark = [pytest.mark.interop24, pytest.mark.slow]
 
@@ -30,9 +30,17 @@ AUTH_AWAY_S = 20.0
 """Below the 30 s after which IMAP clients are told to be patient."""
 
 
-@pytest.fixture(scope="module", params=list(Way), ids=lambda way: way.value)
+MODES = [
+    Mode(way=Way.STANDALONE, is_busy=True),
+    Mode(way=Way.STANDALONE, is_busy=False),
+    Mode(way=Way.UNDER_MASTER, is_busy=True),
+]
+
+
+@pytest.fixture(scope="module", params=MODES, ids=str)
 def world(request: pytest.FixtureRequest) -> Generator[World, None, None]:
-    with world_of(request.param, users=USERS) as made:
+    mode: Mode = request.param
+    with world_of(mode.way, users=USERS, is_busy=mode.is_busy) as made:
         target = made.elsewhere(imap_backend(made.ip, MOVED))
         made.run("move", MOVED, target)
         wait_until(lambda: imap_backend(made.ip, MOVED) == target, 10, "login of the moved user")

@@ -10,27 +10,17 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 
-import attrs
 import pytest
 
 from tests.interop.clients import ImapSession, backends_of, imap_backend
 from tests.interop.programs import wait_until
 from tests.interop24.proxies import Way
-from tests.interop24.worlds import World, world_of
+from tests.interop24.worlds import Mode, World, world_of
 
 pytestmark = [pytest.mark.interop24, pytest.mark.slow]
 
 USERS = [f"user{n}@{domain}.example" for n in range(4) for domain in ("red", "blue")]
 CLOSE_TIMEOUT_S = 20.0
-
-
-@attrs.frozen(kw_only=True)
-class Mode:
-    way: Way
-    is_busy: bool
-
-    def __str__(self) -> str:
-        return f"{self.way.value}-{'many' if self.is_busy else 'one'}"
 
 
 MODES = [Mode(way=way, is_busy=is_busy) for way in Way for is_busy in (True, False)]

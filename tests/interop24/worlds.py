@@ -18,6 +18,17 @@ QUICK_SETTINGS = {"director_user_kick_delay": "1 s"}
 
 
 @attrs.frozen(kw_only=True)
+class Mode:
+    """`is_busy`: one login process serves many clients."""
+
+    way: Way
+    is_busy: bool
+
+    def __str__(self) -> str:
+        return f"{self.way.value}-{'many' if self.is_busy else 'one'}"
+
+
+@attrs.frozen(kw_only=True)
 class World:
     backends: Backends
     proxy: Proxy

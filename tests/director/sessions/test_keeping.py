@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Generator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from director.sessions import keeping
 from director.sessions.relay import Relay
-from tests.director.keepers import Daemon, keeper_of
+from tests.director.keepers import TIMEOUT_S, Daemon, keeper_of
 from tests.director.sessions.rig import Desk, End, without_private_fields
 
 AUTH = b"AUTH\t1\tPLAIN\tservice=imap\n"
@@ -35,15 +36,11 @@ class Generation(Desk):
     def _hear(self) -> None:
         """Give the keeper, a thread, its time; a settled poll set that waits for it has a turn."""
         link = self.surroundings.keeping
-        for _ in range(1000):
+        self.settle()
+        while link._socket is not None and not link._is_our_turn:
+            readable, _, _ = select.select([link._socket], [], [], TIMEOUT_S)
+            assert readable, "the keeper says nothing"
             self.settle()
-            if link._is_our_turn or link._socket is None:
-                return
-            link._socket.setblocking(True)
-            link._socket.settimeout(10.0)
-            link._socket.recv(0, socket.MSG_PEEK)
-            link._socket.setblocking(False)
-        raise AssertionError("the keeper says nothing")
 
     def _resume(self, label: bytes, client: socket.socket, auth: socket.socket) -> Relay | None:
         if label != b"director":
@@ -119,6 +116,7 @@ def test_a_login_that_was_asked_before_is_answered_after(old: Generation, new: G
     auth.say(OK)
 
     assert without_private_fields(login.heard()) == PROXIED
+    assert "connections=1" in new.notes("keeper_found")[0]
 
 
 def test_what_is_said_while_nobody_is_there_is_passed_on(old: Generation, new: Generation) -> None:
