@@ -9,6 +9,8 @@ import pytest
 from ring import limits
 from ring.commands import UserKickHash, UserMove
 from ring.effects import Kick, KickField, KickHash, KickName
+from ring.messages import CLASSIC_MINOR
+from tests.ring.net import Net
 from tests.ring.rig import NOW, Peer, Rig, director, settings
 
 LOW, HOST, HIGH = "10.1.0.1", "10.1.0.2", "10.1.0.3"
@@ -461,3 +463,35 @@ def test_weak_mark_never_travels_on_an_outgoing_link_before_its_handshake_is_don
 
     assert [] == [line for line in right.heard() if line.startswith("USER")]
     assert director("127.0.1.3") == right.address
+
+
+# --- among our own nodes ---
+
+
+def test_users_heard_of_are_passed_on_to_all_others_of_our_kind() -> None:
+    net = Net(4)
+    net.start_all()
+    host = net.login(1, USER)
+    net.run(1)
+
+    assert {host} == {net.users(number)[USER][0] for number in net.nodes}
+
+
+def test_users_heard_of_are_passed_on_over_classic_links_too() -> None:
+    net = Net(4, {3: CLASSIC_MINOR})
+    net.start_all()
+    host = net.login(1, USER)
+    net.run(1)
+
+    assert {host} == {net.users(number)[USER][0] for number in net.nodes}
+
+
+def test_a_director_that_joins_is_told_the_users_of_the_ring() -> None:
+    net = Net(3)
+    net.start(1, 2)
+    net.run_until(net.is_synced, 60)
+    host = net.login(1, USER)
+    net.start(3)
+    net.run(1)
+
+    assert host == net.users(3)[USER][0]

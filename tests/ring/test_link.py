@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+import attrs
 import pytest
 
 from ring import limits
@@ -17,6 +18,7 @@ from ring.hosts import MailHosts
 from ring.link import Link, Phase, RingVersion
 from ring.messages import (
     NATIVE_MINOR,
+    Digests,
     Done,
     Hello,
     Host,
@@ -415,3 +417,104 @@ def test_only_gossiped_users_may_wait_a_little_to_be_many() -> None:
     link.start_export(iter([users(1, is_handshake=True)]))
 
     assert link.has_urgent_output
+
+
+# --- gossip in frames, which all native links share ---
+
+
+def frames_with(link: Link, *hashes: int) -> Frames:
+    """Tell users over all links; return what the links share."""
+    shared = link._frames
+    shared.gossip_many(b"", dict.fromkeys(hashes, WALL << 16 | 1))
+    return shared
+
+
+def received(link: Link) -> list[Message]:
+    return list(native.Decoder().decode(take(link)))
+
+
+def test_users_told_over_all_links_are_output_of_a_native_one() -> None:
+    link = native_link()
+    assert not link.has_output
+    frames_with(link, 5, 6)
+
+    assert link.takes_frames
+    assert link.has_output
+    assert link.output_bytes > 0
+    assert not link.has_urgent_output
+    assert [[5, 6]] == [list(m.hashes) for m in received(link) if isinstance(m, Users)]
+    assert 2 == link.users_sent
+    assert not link.has_output
+
+
+def test_users_told_over_one_link_follow_those_told_over_all() -> None:
+    link = native_link()
+    frames_with(link, 5)
+    link.gossip_many(b"", {6: WALL << 16 | 1})
+
+    assert [[5], [6]] == [list(m.hashes) for m in received(link) if isinstance(m, Users)]
+
+
+def test_a_frame_of_another_neighbour_is_passed_on_as_it_came() -> None:
+    link = native_link()
+    frame = native.encode(users(7))
+    frames_with(link, 5)
+    link.pass_on(attrs.evolve(users(7), frame=frame))
+
+    assert native.encode(users(5)) + frame == take(link)
+
+
+def test_peer_that_does_not_read_frames_overflows_and_what_waits_can_be_discarded() -> None:
+    link = native_link()
+    assert not link.is_overflowing
+    frames_with(link, *range(1, 5000))
+    assert link.is_overflowing
+    link.discard_output()
+
+    assert not link.is_overflowing
+    assert not link.has_output
+
+
+def test_table_news_are_gossiped_while_tables_are_exported_or_compared() -> None:
+    link = native_link()
+    assert not link.is_telling
+    link.is_comparing = True
+    assert link.is_telling
+    link.is_comparing = False
+    link.start_export(iter([users(5, is_handshake=True)]))
+
+    assert link.is_telling
+
+
+def test_comparing_a_table_goes_in_small_steps() -> None:
+    link = native_link()
+    digests = Digests(tag=b"", first=0, digests=(1, 2))
+    link.start_export(iter([digests, digests]))
+
+    assert [digests] == received(link)
+    assert [digests] == received(link)
+    assert [] == received(link)
+
+
+@pytest.mark.parametrize("is_user", [True, False])
+def test_what_waits_for_a_classic_peer_is_output(*, is_user: bool) -> None:
+    link = named_link()
+    assert not link.has_output
+    if is_user:
+        link.gossip_many(b"", {5: WALL << 16 | 1})
+    else:
+        link.send(Done())
+
+    assert link.has_output
+    assert take(link)
+    assert not link.has_output
+
+
+def test_an_export_may_hold_more_than_users() -> None:
+    link = native_link()
+    link.start_export(iter([Done(), users(5, is_handshake=True)]))
+    done, export = received(link)
+
+    assert Done() == done
+    assert isinstance(export, Users)
+    assert 1 == link.users_sent

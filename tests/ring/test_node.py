@@ -13,6 +13,7 @@ from ring.commands import HostResetUsers, HostSet, UserKick, UserMove
 from ring.effects import CommandAnswered, Dial, Hangup, LookupAnswered, RunFlushProgram
 from ring.messages import Users
 from ring.node import STANDALONE, RingNode
+from tests.ring.net import Net
 from tests.ring.rig import HOSTS, NOW, Rig, alone, director, settings
 
 USER = 700
@@ -323,3 +324,16 @@ def test_link_that_answers_no_ping_is_lost_in_the_end_though_it_talks() -> None:
         rig.pass_time(1)
 
     assert "Pong timeout" in {note["reason"] for note in rig.notes("link_lost")}
+
+
+def test_halves_of_a_ring_that_meet_again_tell_each_other_their_users() -> None:
+    net = Net(3)
+    net.start_all()
+    net.sever([3])
+    net.run_until(net.is_synced, 60)
+    for number, user_hash in ((1, 700), (3, 701)):
+        assert net.login(number, user_hash)
+    net.heal()
+    net.run_until(lambda: len(net.users(1)) == len(net.users(3)) == 2, 120)
+
+    assert net.users(1) == net.users(2) == net.users(3)

@@ -16,6 +16,7 @@ from ring.errors import LimitExceeded, RemoteProtocolError
 from ring.messages import (
     UNKNOWN_TIMESTAMP,
     Connect,
+    Digests,
     Director,
     Done,
     Hello,
@@ -25,6 +26,7 @@ from ring.messages import (
     Options,
     Ping,
     Quit,
+    ShardsWanted,
     Sync,
     UserKick,
     UserKilled,
@@ -58,6 +60,8 @@ SAMPLES: list[Message] = [
     Sync(origin=PLACE, sequence=1, minor=0, timestamp=UNKNOWN_TIMESTAMP, hosts_hash=0),
     Ping(wall=None, unsent_bytes=5),
     Options((b"a", b"b")),
+    Digests(tag=b"", first=0, digests=(0, (1 << 64) - 1)),
+    ShardsWanted(tag=b"gold", shards=(0, 255)),
     Done(),
     Quit("por qu\u00e9"),
     users([(5, V4, 17), (6, V6, 18)]),
@@ -302,6 +306,33 @@ def test_a_frame_waits_for_its_end() -> None:
     assert list(decoder.decode(data[:3])) == []
     assert list(decoder.decode(data[3:9])) == [Done()]
     assert list(decoder.decode(data[9:])) == [UserKilled(5)]
+
+
+def test_gossip_that_is_known_is_passed_over_unread() -> None:
+    seen: list[bytes] = []
+
+    def is_known(frame: bytes) -> bool:
+        seen.append(frame)
+        return len(seen) > 1
+
+    gossip = native.encode(users([(5, V4, 17)]))
+    decoder = native.Decoder(is_known)
+    data = gossip + native.encode(Done()) + gossip
+
+    assert [(5, V4, 17, False, False), Done()] == flat(decoder.decode(data))
+    assert [gossip, gossip] == seen
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ((27, b"", 0, bytes(7)), "expected 8 bytes for each of at most 256 shards"),
+        ((27, b"", 0, bytes(8 * 257)), "expected 8 bytes for each of at most 256 shards"),
+        ((28, b"", bytes(257)), "expected a byte for each of at most 256 shards"),
+    ],
+)
+def test_refuses_bad_digests(values: tuple[object, ...], reason: str) -> None:
+    assert reason in str(refusal(frame(*values)))
 
 
 def test_a_frame_of_the_greatest_length_is_waited_for() -> None:
