@@ -33,6 +33,8 @@ NOW = 1_790_000_000
 PORT = 19001
 TIME_START = r"(?:\b|(?<=\t[UD]))"  # a word, or after the state of a host
 HOSTS = ("10.1.0.1", "10.1.0.2", "10.1.0.3")
+FIVE = ("127.0.1.1", "127.0.1.3", "127.0.1.7", "127.0.1.9")
+"""The others of a ring of five."""
 
 
 def director(text: str) -> DirectorAddress:
@@ -52,6 +54,21 @@ def settings(
         minor=CLASSIC_MINOR,
     )
     return attrs.evolve(base, **changes)
+
+
+def wide_ring(left: str, right: str = "127.0.1.9") -> tuple[Rig, Peer, Peer]:
+    """Return 127.0.1.5 of FIVE more in a synced ring with these neighbours, and both.
+
+    What lies between it and the right one refuses to be dialled.
+    """
+    rig = Rig(settings("127.0.1.5", FIVE))
+    while rig.dialled[-1].address != director(right):
+        rig.refuse_dial()
+    far = rig.complete_right()
+    near = rig.dial_in(left)
+    near.shake()
+    rig.sync(near, far)
+    return rig, near, far
 
 
 def alone(**changes: object) -> Rig:

@@ -8,10 +8,7 @@ import pytest
 
 from ring import limits
 from ring.commands import DirectorAdd, DirectorRemove
-from tests.ring.rig import Rig, alone, director, settings
-
-FIVE = ("127.0.1.1", "127.0.1.3", "127.0.1.7", "127.0.1.9")
-
+from tests.ring.rig import FIVE, Rig, alone, director, settings
 
 # --- heard of ---
 

@@ -10,10 +10,7 @@ from ring import limits
 from ring.commands import DirectorAdd
 from ring.effects import Dial, Hangup
 from ring.messages import NATIVE_MINOR
-from tests.ring.rig import Rig, alone, director, settings
-
-FIVE = ("127.0.1.1", "127.0.1.3", "127.0.1.7", "127.0.1.9")
-
+from tests.ring.rig import FIVE, Rig, alone, director, settings, wide_ring
 
 # --- dialling ---
 
@@ -143,12 +140,7 @@ def test_dial_that_nobody_answers_is_given_up_after_ten_seconds() -> None:
 
 
 def test_preferred_right_is_tried_again_every_thirty_seconds_and_replaces_the_farther() -> None:
-    rig = Rig(settings("127.0.1.5", FIVE))
-    rig.refuse_dial()
-    ninth = rig.complete_right()
-    left = rig.dial_in("127.0.1.3")
-    left.shake()
-    rig.sync(left, ninth)
+    rig, left, ninth = wide_ring("127.0.1.3")
     rig.keep_alive(29, left, ninth)
     assert director("127.0.1.9") == rig.dialled[-1].address
     rig.keep_alive(2, left, ninth)
@@ -174,12 +166,7 @@ def test_right_that_is_there_is_kept_while_the_ring_disagrees() -> None:
 
 
 def test_preferred_right_that_is_being_dialled_already_is_not_dialled_twice() -> None:
-    rig = Rig(settings("127.0.1.5", FIVE))
-    rig.refuse_dial()
-    ninth = rig.complete_right()
-    left = rig.dial_in("127.0.1.3")
-    left.shake()
-    rig.sync(left, ninth)
+    rig, left, ninth = wide_ring("127.0.1.3")
     rig.keep_alive(31, left, ninth)
     assert director("127.0.1.7") == rig.dialled[-1].address
     rig.accept_dial().greet()
@@ -226,11 +213,7 @@ def test_farther_right_that_finishes_late_is_dropped() -> None:
 
 
 def test_waiting_left_is_promoted_when_the_left_is_lost() -> None:
-    rig = Rig(settings("127.0.1.5", FIVE))
-    right = rig.complete_right()
-    old = rig.dial_in("127.0.1.1")
-    old.shake()
-    rig.sync(old, right)
+    rig, old, _ = wide_ring("127.0.1.1", "127.0.1.7")
     new = rig.dial_in("127.0.1.3")
     new.shake()
     assert "127.0.1.1:19001" == rig.roles()["left"]
@@ -240,11 +223,7 @@ def test_waiting_left_is_promoted_when_the_left_is_lost() -> None:
 
 
 def test_waiting_left_is_promoted_when_the_left_fails_to_replace_its_connection() -> None:
-    rig = Rig(settings("127.0.1.5", FIVE))
-    right = rig.complete_right()
-    old = rig.dial_in("127.0.1.1")
-    old.shake()
-    rig.sync(old, right)
+    rig, _, _ = wide_ring("127.0.1.1", "127.0.1.7")
     waiting = rig.dial_in("127.0.1.3")
     waiting.shake()
     again = rig.dial_in("127.0.1.1")

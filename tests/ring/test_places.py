@@ -7,10 +7,7 @@ import pytest
 from ring.commands import UserKick
 from ring.effects import KickName
 from tests.ring.net import Net
-from tests.ring.rig import NOW, Rig, director, settings
-
-FIVE = ("127.0.1.1", "127.0.1.3", "127.0.1.7", "127.0.1.9")
-
+from tests.ring.rig import FIVE, NOW, Rig, director, settings, wide_ring
 
 # --- ME and DONE ---
 
@@ -68,11 +65,7 @@ def test_peer_held_off_is_left_alone_by_a_director_that_has_a_right_neighbour() 
 
 
 def test_farther_left_that_finishes_is_redirected_to_the_left() -> None:
-    rig = Rig(settings("127.0.1.5", FIVE))
-    right = rig.complete_right()
-    left = rig.dial_in("127.0.1.3")
-    left.shake()
-    rig.sync(left, right)
+    rig, left, _ = wide_ring("127.0.1.3", "127.0.1.7")
     late = rig.dial_in("127.0.1.1")
     late.greet()
     left.say("PONG")
@@ -92,11 +85,7 @@ def test_left_that_connects_again_is_told_so_on_its_old_connection() -> None:
 
 
 def test_nearer_left_is_announced_to_the_left_and_takes_its_place_when_it_leaves() -> None:
-    rig = Rig(settings("127.0.1.5", FIVE))
-    right = rig.complete_right()
-    old = rig.dial_in("127.0.1.1")
-    old.shake()
-    rig.sync(old, right)
+    rig, old, _ = wide_ring("127.0.1.1", "127.0.1.7")
     new = rig.dial_in("127.0.1.3")
     new.shake()
     assert ["CONNECT\t127.0.1.3\t19001", "DIRECTOR\t127.0.1.3\t19001"] == old.heard()

@@ -16,7 +16,7 @@ import pytest
 from ring.commands import Answer, UserMove
 from ring.effects import CommandAnswered, Kick, KickHash, RunFlushProgram
 from ring.hosts import MailHost
-from tests.ring.rig import HOSTS, NOW, Peer, Rig, director, settings
+from tests.ring.rig import HOSTS, NOW, Peer, Rig, director, settings, wide_ring
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "wire.json").read_text())
 SCENARIOS = {scenario["name"]: scenario for scenario in VECTORS["wire_scenarios"]}
@@ -278,19 +278,6 @@ def test_move_started_here_runs_the_flush_program_once_everybody_has_killed() ->
 
 
 # --- placement: R = 127.0.1.5, L = 127.0.1.3 or .1, X = 127.0.1.9 -----------------------------
-
-
-def wide_ring(left_ip: str) -> tuple[Rig, Peer, Peer]:
-    others = ("127.0.1.1", "127.0.1.3", "127.0.1.7", "127.0.1.9")
-    rig = Rig(settings("127.0.1.5", others))
-    assert director("127.0.1.7") == rig.dialled[-1].address
-    rig.refuse_dial()
-    assert director("127.0.1.9") == rig.dialled[-1].address
-    right = rig.complete_right()
-    left = rig.dial_in(left_ip)
-    left.shake()
-    rig.sync(left, right)
-    return rig, left, right
 
 
 def test_connect_is_obeyed_only_if_it_names_a_nearer_director() -> None:
