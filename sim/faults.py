@@ -112,8 +112,8 @@ class Faults:
     def _machine(self, number: int) -> Machine:
         return self._world.machines[number - 1]
 
-    def _window(self, name: str) -> Callable[[], None]:
-        return self._world.promises.open_window(name)
+    def _window(self, name: str, *directors: int) -> Callable[[], None]:
+        return self._world.promises.faults.open(name, *directors)
 
     # --- network ----------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Faults:
     def _cut(self, action: actions.Cut) -> None:
         one, other = action.one, action.other
         mend = self._world.network.cut([(one, other), (other, one)])
-        self._lasts(action.seconds, mend, self._window("cut path"))
+        self._lasts(action.seconds, mend, self._window("cut path", one, other))
 
     def _flap(self, action: actions.Flap) -> None:
         world = self._world
@@ -149,7 +149,7 @@ class Faults:
                 self._lasts(period_s, mend)
                 world.at(world.now + 2 * period_s, down)
 
-        self._lasts(action.seconds, self._window("flapping path"))
+        self._lasts(action.seconds, self._window("flapping path", action.one, action.other))
         down()
 
     @property
@@ -159,7 +159,7 @@ class Faults:
     def _clog(self, action: actions.Clog) -> None:
         ends = [self._world.network.clog(action.one, action.other, action.extra_s)]
         if action.extra_s >= CLOG_WINDOW_S:
-            ends.append(self._window("clogged path"))
+            ends.append(self._window("clogged path", action.one, action.other))
         self._lasts(action.seconds, *ends, self._world.trouble_begins("clog"))
 
     def _reset(self, action: actions.Reset) -> None:
@@ -170,7 +170,7 @@ class Faults:
     def _silence(self, action: actions.Silence) -> None:
         for connection in self._world.network.between(action.one, action.other):
             self._world.network.silence(connection)
-        self._lasts(5.0, self._window("half-open connection"))
+        self._lasts(5.0, self._window("half-open connection", action.one, action.other))
 
     def _refuse(self, action: actions.Refuse) -> None:
         end = self._world.network.refuse(action.director)
@@ -210,7 +210,8 @@ class Faults:
         snapshot = self._snapshot(machine, action.snapshot)
         self._memory_lost(machine)
         machine.stop(has_power=True)
-        self._lasts(action.seconds, lambda: self._start(machine, snapshot), self._window("crash"))
+        window = self._window("crash", machine.number)
+        self._lasts(action.seconds, lambda: self._start(machine, snapshot), window)
 
     def _snapshot(self, machine: Machine, kind: str) -> Snapshot | None:
         if kind == "none" or not machine.snapshots:
@@ -237,7 +238,8 @@ class Faults:
             return
         self._memory_lost(machine)
         machine.stop(has_power=False)
-        self._lasts(action.seconds, lambda: self._start(machine), self._window("power loss"))
+        window = self._window("power loss", machine.number)
+        self._lasts(action.seconds, lambda: self._start(machine), window)
 
     def _leave(self, action: actions.Leave) -> None:
         machine = self._machine(action.director)
@@ -253,7 +255,7 @@ class Faults:
         if machine.is_off or machine.is_paused:
             return
         machine.pause()
-        self._lasts(action.seconds, machine.resume, self._window("pause"))
+        self._lasts(action.seconds, machine.resume, self._window("pause", machine.number))
 
     def _jump(self, action: actions.Jump) -> None:
         machine = self._machine(action.director)
@@ -263,7 +265,8 @@ class Faults:
         if abs(machine.skew_s) + self._world.plan.skew_s > promises.margin_s():
             promises.has_clock_window = True
             back = functools.partial(machine.set_skew, machine.first_skew_s)
-            self._lasts(1e9, back, self._window("clock skew"))
+            window = promises.faults.open("clock skew", is_of_clocks=True)
+            self._lasts(1e9, back, window)
 
     def _auth_away(self, action: actions.AuthAway) -> None:
         machine = self._machine(action.director)
@@ -355,7 +358,7 @@ class Faults:
         self._memory_lost(machine)
         self._removed.add(machine.number)
         machine.shut_down()
-        self._window("director removed")()
+        self._window("director removed", machine.number)()
         world.at(world.now + LEAVE_S, self._command, action.director, _removal(machine))
 
     def _burst(self, action: actions.Burst) -> None:

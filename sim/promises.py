@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -34,18 +34,18 @@ from ring import limits
 from ring.address import IpAddress
 from ring.effects import CommandAnswered, Kick, KickHash, LookupAnswered, Noted, RunFlushProgram
 from ring.users import expiry_margin_s
+from sim.windows import Windows
 
 if TYPE_CHECKING:
     from sim.machine import Machine
     from sim.workload import Pending, Session, User
     from sim.world import World
 
-AFTERMATH_S = {"native": 15.0, "classic": 75.0, "mixed": 75.0}
-"""How long after a window has closed what happened in it may still show: the ring has to form again
-first (hold-off of failed peers: 60 s, return to the preferred neighbour: 30 s)."""
-
-SETTLE_S = {"native": 30.0, "classic": 120.0, "mixed": 120.0}
+SETTLE_S = {"native": 15.0, "classic": 120.0, "mixed": 120.0}
 """How long after the last window a user may stay on two hosts."""
+
+KICKED_S = 5.0
+"""How long a session may live on when the ring is whole and has been told that it must not."""
 
 FORGET_SPREAD_S = 5.0
 LOOKUP_SLACK_S = 2.0
@@ -101,6 +101,7 @@ class Conflict:
 class Promises:
     def __init__(self, world: World) -> None:
         self._world = world
+        self.faults = Windows(world)
         self.windows: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
         self.conflicts_count = 0
@@ -109,9 +110,7 @@ class Promises:
         self.worst_jump_s = 0.0
         self.has_clock_window = False
         self.open_conflicts: dict[int, Conflict] = {}
-        self._open_windows: dict[int, str] = {}
-        self._last_window = ("", float("-inf"))
-        self._window_ids = 0
+        self._to_be_kicked: list[tuple[float, Session]] = []
         self._forgotten: dict[IpAddress, float] = {}
         self._known: set[tuple[int, IpAddress]] = set()
         self._killing: dict[int, set[int]] = {}
@@ -135,32 +134,10 @@ class Promises:
 
     # --- windows --------------------------------------------------------------------------------
 
-    def open_window(self, name: str) -> Callable[[], None]:
-        self._window_ids += 1
-        window_id = self._window_ids
-        self._open_windows[window_id] = name
-
-        def close() -> None:
-            if self._open_windows.pop(window_id, None) is not None:
-                self._last_window = name, self._world.now
-
-        return close
-
-    @property
-    def quiet_since(self) -> float:
-        """When the last window closed; infinity while one is open."""
-        return float("inf") if self._open_windows else self._last_window[1]
-
-    def window(self, earlier_s: float = 0.0) -> str:
-        """Return the name of a window that is open or has just closed, empty if there is none.
-
-        `earlier_s` is how much longer ago it may have closed.
-        """
-        if self._open_windows:
-            return next(iter(self._open_windows.values()))
-        name, at = self._last_window
-        aftermath_s = AFTERMATH_S[self._world.plan.codec] + earlier_s
-        return name if at + aftermath_s >= self._world.now else ""
+    def window(self, *machines: Machine, counts_clocks: bool = True) -> str:
+        """Return the name of a window that excuses this, empty if there is none."""
+        numbers = [machine.number for machine in machines]
+        return self.faults.name(*numbers, counts_clocks=counts_clocks)
 
     @property
     def is_native(self) -> bool:
@@ -193,7 +170,7 @@ class Promises:
         if not others or user.number in self.open_conflicts:
             return
         excuse = next((s.excuse for s in [*others, session] if s.excuse), "")
-        window = excuse or self.window()
+        window = excuse or self.window(session.machine, others[0].machine)
         detail = (
             f"user {user.number} is live on {session.ip} through {session.machine.lane} and on"
             f" {others[0].ip} through {others[0].machine.lane}"
@@ -227,7 +204,7 @@ class Promises:
             live = [s for s in conflict.user.sessions if s.is_live]
             if any(session.excuse for session in live):
                 continue
-            since = max(conflict.began_at, self.quiet_since)
+            since = max(conflict.began_at, self.faults.quiet_since)
             if world.now <= since + SETTLE_S[world.plan.codec]:
                 continue
             hosts = ", ".join(f"{s.ip} through {s.machine.lane}" for s in live)
@@ -235,6 +212,31 @@ class Promises:
             if not self.classic_window(Promise.SETTLED, "export not forwarded", detail):
                 self.break_(Promise.SETTLED, detail)
             del self.open_conflicts[conflict.user.number]
+
+    def _conflict_reported(self, user_hash: int, loser: str) -> None:
+        """A director says that two hosts had a user: whoever is on the loser is to be kicked."""
+        world = self._world
+        if world.now < self.faults.quiet_since or not world.is_whole():
+            return  # not everybody can be told; `check_conflicts` will see to it
+        for user in world.workload.by_hash.get(user_hash, ()):
+            for session in user.sessions:
+                if str(session.ip) == loser:
+                    self._to_be_kicked.append((world.now, session))
+
+    def check_kicks(self) -> None:
+        """Every second: has everybody been kicked who was to be?"""
+        world = self._world
+        while self._to_be_kicked and self._to_be_kicked[0][0] + KICKED_S < world.now:
+            reported_at, session = self._to_be_kicked.pop(0)
+            machine = session.machine
+            is_excused = session.excuse or machine.kick_trouble or machine.is_off
+            if session.is_ended or is_excused or reported_at < self.faults.quiet_since:
+                continue
+            detail = (
+                f"user {session.user.number} is still live on {session.ip} through {machine.lane},"
+                f" {KICKED_S:.0f} s after that was reported"
+            )
+            self.break_(Promise.SETTLED, detail)
 
     # --- answered, up-host, moves -----------------------------------------------------------------
 
@@ -251,7 +253,7 @@ class Promises:
         if pending is None:
             self.break_(Promise.ANSWERED, f"{machine.lane} answered token {token} nobody waits for")
             return
-        if waited_s > limits.LOOKUP_TIMEOUT_S + LOOKUP_SLACK_S and not self.window():
+        if waited_s > limits.LOOKUP_TIMEOUT_S + LOOKUP_SLACK_S and not self.window(machine):
             self.break_(Promise.ANSWERED, f"{machine.lane} answered {token} after {waited_s:.1f} s")
         user = pending.device.user
         host = node.hosts.get(ip)
@@ -284,7 +286,7 @@ class Promises:
             f"{machine.lane} sent user {user.number} to its new host {ip} while {killer.lane}"
             " was still kicking"
         )
-        window = self.window()
+        window = self.window(machine, killer)
         if window:
             self.excuse(Promise.MOVES, window, detail)
         elif not self.classic_window(Promise.MOVES, "overlapping moves", detail):
@@ -300,8 +302,8 @@ class Promises:
             )
         node = machine.node
         assert node is not None
-        window = self.window()
-        if not window and "no hosts" in answer.detail:
+        window = self.window(counts_clocks=False)
+        if not window and node.hosts.lookup(answer.user_hash, answer.tag) is None:
             window = "no host is up"
         if not window and not node.is_synced:
             window = world.trouble()
@@ -335,7 +337,7 @@ class Promises:
 
     def command_timed_out(self, machine: Machine, command: str) -> None:
         detail = f"{machine.lane}: {command} timed out"
-        window = self.window() or self._world.trouble()
+        window = self.window(counts_clocks=False) or self._world.trouble()
         if window:
             self.excuse(Promise.ANSWERED, window, detail)
         elif not self.classic_window(Promise.ANSWERED, "stall", detail):
@@ -402,6 +404,9 @@ class Promises:
         self._world.trace.add(self._world.now, machine.lane, note.kind, fields)
         if note.kind == "bug":
             self.break_(Promise.NO_BUG, f"{machine.lane}: {fields}")
+        if note.kind == "user_conflict_settled":
+            values = dict(note.fields)
+            self._conflict_reported(int(str(values["user_hash"])), str(values["loser"]))
         if note.kind == "move_timed_out":
             self._move_timed_out(machine, fields)
         if note.kind == "link_broke_protocol" and not self._world.has_strays:
@@ -416,7 +421,7 @@ class Promises:
     def _move_timed_out(self, machine: Machine, fields: str) -> None:
         """A move that everybody could answer must not take thirty seconds."""
         detail = f"{machine.lane}: a move timed out: {fields}"
-        window = self.window(limits.MOVE_TIMEOUT_S) or self._world.trouble()
+        window = self.window(counts_clocks=False) or self._world.trouble()
         if window:
             self.excuse(Promise.MOVES, window, detail)
         elif not self.classic_window(Promise.MOVES, "kill report lost", detail):

@@ -27,6 +27,7 @@ from sim.plan import Plan
 from sim.promises import Promises
 from sim.randomness import Stream
 from sim.trace import Trace
+from sim.windows import AFTERMATH_S
 from sim.wire import Wire
 from sim.workload import Workload
 
@@ -115,6 +116,7 @@ class World:
     def _second(self) -> None:
         self._events_in_second = 0
         self.promises.check_conflicts()
+        self.promises.check_kicks()
         self.promises.check_parked()
         self.administrators.check_answers()
         if int(self.now) % SNAPSHOT_EVERY_S == 0:
@@ -136,6 +138,10 @@ class World:
         """Return the machines that have a director process, paused or not."""
         return [machine for machine in self.machines if not machine.is_off]
 
+    def is_whole(self) -> bool:
+        """Tell whether all directors live and believe that the ring is of one mind."""
+        return all(m.node is not None and m.node.is_synced for m in self.machines)
+
     def noted(self, machine: Machine, note: Noted) -> None:
         if note.kind in SAID_AGAIN:
             self.wire.touched(machine, int(str(note.fields[0][1])))
@@ -156,9 +162,9 @@ class World:
         return end
 
     def trouble(self) -> str:
-        """Return what makes things slow now or did within the last minute."""
+        """Return what makes things slow now or did until just now."""
         for name, (count, ended_at) in self.troubles.items():
-            if count or ended_at + 60.0 >= self.now:
+            if count or ended_at + AFTERMATH_S[self.plan.codec] >= self.now:
                 return name
         return ""
 

@@ -89,11 +89,11 @@ def test_cut_paths_are_mended_after_their_time(
     world = quiet_world()
     do(world, verb, line)
     assert paths == cut_paths(world)
-    assert world.promises.quiet_since == float("inf")
+    assert world.promises.faults.quiet_since == float("inf")
     pass_time(world, 2.1)
 
     assert set() == cut_paths(world)
-    assert world.promises.quiet_since < world.now
+    assert world.promises.faults.quiet_since < world.now
 
 
 def test_a_flapping_path_is_cut_and_mended_in_turn() -> None:

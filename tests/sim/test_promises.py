@@ -7,7 +7,7 @@ import pytest
 from ring import limits
 from ring.address import IpAddress
 from ring.effects import Kick, KickHash, LookupAnswered, Noted, RunFlushProgram
-from sim.promises import AFTERMATH_S, MOVED_S, SETTLE_S, Broken, Promise
+from sim.promises import KICKED_S, MOVED_S, SETTLE_S, Broken, Promise
 from sim.randomness import Stream
 from sim.workload import Device, Pending, Session
 from sim.world import World
@@ -31,36 +31,6 @@ def end(world: World, session: Session) -> None:
     world.promises.session_ended(session)
 
 
-# --- windows ---
-
-
-def test_a_window_is_open_until_closed_and_its_aftermath_is_over() -> None:
-    world = quiet_world(directors=2)
-    promises = world.promises
-    assert "" == promises.window()
-    close = promises.open_window("crash")
-    assert float("inf") == promises.quiet_since
-    close()
-    close()
-    closed_at = world.now
-    assert closed_at == promises.quiet_since
-    world.run_until(closed_at + AFTERMATH_S["native"])
-    assert "crash" == promises.window()
-    world.run_until(closed_at + AFTERMATH_S["native"] + 1)
-
-    assert "" == promises.window()
-    assert "crash" == promises.window(earlier_s=2.0)
-
-
-def test_of_two_windows_one_may_close_alone() -> None:
-    world = quiet_world()
-    close = world.promises.open_window("crash")
-    world.promises.open_window("partition")
-    close()
-
-    assert "partition" == world.promises.window()
-
-
 # --- one-host and settled ---
 
 
@@ -77,7 +47,7 @@ def test_a_user_live_on_two_hosts_breaks_a_promise() -> None:
 
 def test_in_a_window_a_user_may_be_on_two_hosts_for_a_while() -> None:
     world = quiet_world(directors=2)
-    close = world.promises.open_window("partition")
+    close = world.promises.faults.open("partition")
     first = live_session(world, 1, ONE)
     live_session(world, 2, OTHER)
     assert 1 == world.promises.conflicts_count
@@ -93,7 +63,7 @@ def test_in_a_window_a_user_may_be_on_two_hosts_for_a_while() -> None:
 
 def test_a_user_must_settle_when_the_window_has_closed() -> None:
     world = quiet_world(directors=2)
-    close = world.promises.open_window("partition")
+    close = world.promises.faults.open("partition")
     for machine_number, ip in ((1, ONE), (2, OTHER)):
         live_session(world, machine_number, ip)
     world.run_until(world.now + 2 * SETTLE_S["native"])
@@ -101,6 +71,28 @@ def test_a_user_must_settle_when_the_window_has_closed() -> None:
     world.run_until(world.now + SETTLE_S["native"])
     with pytest.raises(Broken, match=r"settled broken .* user 1 is still live on 10.1.0.1 thr"):
         world.run_until(world.now + 2)
+
+
+def reported(world: World) -> None:
+    user_hash = user_of(world, 1).user_hash
+    fields = (("user_hash", user_hash), ("host", ONE), ("loser", OTHER))
+    world.promises.noted(world.machines[0], Noted("user_conflict_settled", fields))
+
+
+def test_a_session_on_the_losing_host_must_be_kicked_when_that_was_reported() -> None:
+    world = quiet_world(directors=2)
+    live_session(world, 1, OTHER)
+    reported(world)
+    with pytest.raises(Broken, match=r"settled broken .* d01, 5 s after that was reported"):
+        world.run_until(world.now + KICKED_S + 2)
+
+
+def test_a_report_is_not_heard_by_a_director_that_is_away() -> None:
+    world = quiet_world(directors=2)
+    live_session(world, 1, OTHER)
+    world.promises.faults.open("partition")
+    reported(world)
+    world.run_until(world.now + KICKED_S + 2)
 
 
 def test_a_session_that_nobody_could_end_is_excused() -> None:
@@ -232,8 +224,14 @@ def fail(world: World, detail: str) -> None:
 
 def test_a_login_fails_only_for_a_reason() -> None:
     world = quiet_world()
-    fail(world, "no hosts in pool")
+    node = world.machines[0].node
+    assert node is not None
+    for host in list(node.hosts):
+        node.hosts.set_down(host, is_down=True, changed_at=0)
+    fail(world, "there is nowhere to go")
     assert 1 == world.promises.windows["answered: no host is up"]
+    for host in list(node.hosts):
+        node.hosts.set_down(host, is_down=False, changed_at=0)
     with pytest.raises(Broken, match="d01 failed a login: kill waiting"):
         fail(world, "kill waiting")
     world.trouble_begins("kick-trouble")
@@ -310,7 +308,7 @@ def test_a_move_times_out_only_in_trouble() -> None:
     note = Noted("move_timed_out", (("user_hash", 1),))
     with pytest.raises(Broken, match=r"moves broken .* d01: a move timed out: user_hash=1"):
         world.promises.noted(world.machines[0], note)
-    world.promises.open_window("crash")
+    world.promises.faults.open("crash")
     world.promises.noted(world.machines[0], note)
 
     assert 1 == world.promises.windows["moves: crash"]

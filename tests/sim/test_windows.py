@@ -1,0 +1,59 @@
+"""Windows: how long they last, and whom they concern."""
+
+from __future__ import annotations
+
+from sim.windows import AFTERMATH_S
+from tests.sim.rig import quiet_world
+
+
+def test_a_window_is_open_until_closed_and_its_aftermath_is_over() -> None:
+    world = quiet_world(directors=2)
+    faults = world.promises.faults
+    assert "" == faults.name()
+    close = faults.open("crash")
+    assert float("inf") == faults.quiet_since
+    close()
+    closed_at = world.now
+    world.run_until(closed_at + AFTERMATH_S["native"])
+    close()
+    assert closed_at == faults.quiet_since
+    assert "crash" == faults.name()
+    world.run_until(closed_at + AFTERMATH_S["native"] + 1)
+
+    assert "" == faults.name()
+
+
+def test_of_two_windows_one_may_close_alone() -> None:
+    world = quiet_world()
+    close = world.promises.faults.open("crash")
+    world.promises.faults.open("partition")
+    close()
+
+    assert "partition" == world.promises.faults.name()
+
+
+def test_a_window_around_one_director_concerns_only_what_goes_through_it() -> None:
+    faults = quiet_world(directors=4).promises.faults
+    faults.open("pause", 2)
+
+    assert "pause" == faults.name(2, 3)
+    assert "" == faults.name(1, 3)
+    assert "pause" == faults.name()
+
+
+def test_two_windows_at_the_same_time_may_split_the_ring() -> None:
+    faults = quiet_world(directors=4).promises.faults
+    faults.open("pause", 2)
+    faults.open("pause", 2)
+    assert "" == faults.name(1, 3)
+    faults.open("crash", 4)
+
+    assert "pause" == faults.name(1, 3)
+
+
+def test_wrong_clocks_do_not_excuse_what_clocks_cannot_do() -> None:
+    faults = quiet_world().promises.faults
+    faults.open("clock skew", is_of_clocks=True)
+
+    assert "clock skew" == faults.name()
+    assert "" == faults.name(counts_clocks=False)
