@@ -285,6 +285,18 @@ class Lookups:
         if state.is_synced or self._may_assign_unsynced():
             self._retrying = list(self._parked.values())
 
+    def ring_synced(self) -> None:
+        """Weak marks may have been lost while the ring was not whole: ask for agreement again."""
+        state = self._state
+        if not state.is_native_ring or state.is_alone:
+            return
+        for pool in state.pools.values():
+            for user_hash in list(pool.weak):
+                packed = pool.table.find(user_hash)
+                host = state.hosts.by_number[packed & 0xFFFF] if packed != ABSENT else None
+                if host is not None:
+                    self._gossip.become_weak(pool, user_hash, host.ip)
+
     def continue_work(self) -> None:
         """Take the next step of retrying."""
         waiting = self._retrying[: limits.WALK_USERS_MAX]

@@ -361,6 +361,7 @@ class RingNode:
         if state.is_newly_synced:
             state.is_newly_synced = False
             self._moves.ring_synced()
+            self._lookups.ring_synced()
         if not state.settled_users and not state.is_changed:
             return
         settled, state.settled_users = state.settled_users, []

@@ -115,6 +115,7 @@ class Promises:
         self._known: set[tuple[int, IpAddress]] = set()
         self._killing: dict[int, set[int]] = {}
         self._flushes: dict[int, list[float]] = {}
+        self._hanging: set[int] = set()
         self._moved: dict[int, float] = {}
         self._moves_begun: dict[int, list[float]] = {}
 
@@ -371,6 +372,8 @@ class Promises:
 
     def flush_begun(self, machine: Machine, effect: RunFlushProgram) -> None:
         """Count the flush programs of a user against the moves that were asked for."""
+        if machine.flush_trouble == "hang":
+            self._hanging.add(effect.user_hash)
         since = self._world.now - FLUSH_MEMORY_S
         flushes = [at for at in self._flushes.get(effect.user_hash, []) if at > since]
         flushes.append(self._world.now)
@@ -408,7 +411,7 @@ class Promises:
             values = dict(note.fields)
             self._conflict_reported(int(str(values["user_hash"])), str(values["loser"]))
         if note.kind == "move_timed_out":
-            self._move_timed_out(machine, fields)
+            self._move_timed_out(machine, dict(note.fields))
         if note.kind == "link_broke_protocol" and not self._world.has_strays:
             if "broke the protocol" in fields:
                 return  # a consequence of an earlier one, which was judged
@@ -418,10 +421,12 @@ class Promises:
                 return
             self.break_(Promise.NO_BUG, f"{machine.lane} refused a director of ours: {fields}")
 
-    def _move_timed_out(self, machine: Machine, fields: str) -> None:
+    def _move_timed_out(self, machine: Machine, fields: dict[str, object]) -> None:
         """A move that everybody could answer must not take thirty seconds."""
         detail = f"{machine.lane}: a move timed out: {fields}"
         window = self.window(counts_clocks=False) or self._world.trouble()
+        if fields.get("stage") == "flushing" and fields["user_hash"] in self._hanging:
+            window = "flush program that hangs"
         if window:
             self.excuse(Promise.MOVES, window, detail)
         elif not self.classic_window(Promise.MOVES, "kill report lost", detail):

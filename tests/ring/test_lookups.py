@@ -271,6 +271,24 @@ def test_near_expiry_user_on_another_host_waits_until_the_ring_agrees() -> None:
     assert rig.node.statistics().weak == 0
 
 
+def test_native_ring_that_is_whole_again_is_asked_again_to_agree() -> None:
+    rig, left, right, _ = near_expiry_ring(minor=NATIVE_MINOR)
+    assert host_of(rig, 5) is None
+    rig.node._lookups.ring_synced()
+    rig.run()
+    assert ["USER-WEAK"] == [line.split("\t")[0] for line in right.heard()]
+    rig.node._state.ring.minor = NATIVE_MINOR  # what a returned SYNC of native nodes would do
+    rig.node._lookups.ring_synced()
+    rig.run()
+    assert ["USER-WEAK"] == [line.split("\t")[0] for line in right.heard()]
+    left.say(f"HOST-FLUSH\t127.0.1.1\t19001\t1\t{other_host(rig, 5)}")
+    right.heard()
+    rig.node._lookups.ring_synced()
+    rig.run()
+
+    assert [] == [line for line in right.heard() if line.startswith("USER-WEAK")]
+
+
 def test_near_expiry_user_whose_hash_leads_to_the_same_host_is_answered() -> None:
     rig = Rig()
     left, _ = rig.ring()

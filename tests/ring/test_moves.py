@@ -554,6 +554,48 @@ def test_round_about_a_move_that_lost_changes_nothing() -> None:
     assert Stage.KILLING is stage(rig)
 
 
+def right_of(rig: Rig) -> Peer:
+    """Return a right neighbour, which the node finds by trying again."""
+    while not rig.dialled:
+        rig.pass_time(1)
+    return rig.complete_right()
+
+
+def test_ring_that_is_whole_again_is_asked_again() -> None:
+    rig, _ = moves_of_two()
+    right = right_of(rig)
+    rig.place(USER, HOSTS[0])
+    rig.kicks_answered = False
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.node._moves.ring_synced()
+    assert Stage.NOTIFY_RECEIVED is stage(rig)
+    rig.node.kick_finished(1, None, rig.now)
+    rig.node._moves.ring_synced()
+    rig.run()
+
+    assert Stage.WAIT_EVERYONE is stage(rig)
+    assert 2 == right.heard().count(f"USER-KILLED\t{USER}")
+    right.say(f"USER-KILLED-EVERYWHERE\t127.0.1.3\t19001\t1\t{USER}")
+    rig.node._moves.ring_synced()
+
+    assert Stage.DELAY is stage(rig)
+
+
+def test_director_without_a_right_neighbour_waits_for_one() -> None:
+    rig = Rig(settings(minor=NATIVE_MINOR))
+    rig.serve_alone()
+    right = right_of(rig)
+    rig.dial_in("127.0.1.1").shake()
+    rig.place(USER, HOSTS[0])
+    rig.kicks_answered = False
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.node.link_lost(right.link_id, "EOF", rig.now)
+    rig.node.kick_finished(1, None, rig.now)
+    rig.run()
+
+    assert Stage.WAIT_EVERYONE is stage(rig)
+
+
 def alone_and_native(**changes: object) -> Rig:
     rig = Rig(settings(others=(), minor=NATIVE_MINOR, **changes))
     assert rig.node.is_native_ring

@@ -153,6 +153,22 @@ def test_near_expiry_user_is_suspended_until_all_native_nodes_agree() -> None:
     assert {5: (stored, int(net.wall))} == net.users(2) == net.users(3)
 
 
+def test_suspended_user_is_agreed_on_as_soon_as_the_ring_is_whole_again() -> None:
+    """The marks of a suspended user end at a director that hangs."""
+    net = ring_of(4)
+    stored = other_host(net, 1, 5)
+    for number in net.nodes:
+        net.nodes[number].restore_users(
+            b"", [5], [ip_address(stored)], [int(net.wall) - 875], net.now
+        )
+        net.settle()
+    net.hang(3)
+    assert net.login(1, 5) is None
+    net.run_until(lambda: net.lookups_answered(1) != [], 6)
+
+    assert [stored] == [str(answer.ip) for answer in net.lookups_answered(1)]
+
+
 def test_healed_partition_settles_every_user_on_every_node() -> None:
     """DESIGN.md decision 6: the nodes away from the seams learn them too."""
     net = ring_of(6)

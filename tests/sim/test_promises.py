@@ -306,7 +306,7 @@ def test_directors_of_ours_do_not_break_the_protocol_among_each_other() -> None:
 def test_a_move_times_out_only_in_trouble() -> None:
     world = quiet_world()
     note = Noted("move_timed_out", (("user_hash", 1),))
-    with pytest.raises(Broken, match=r"moves broken .* d01: a move timed out: user_hash=1"):
+    with pytest.raises(Broken, match=r"moves broken .* d01: a move timed out: {'user_hash': 1}"):
         world.promises.noted(world.machines[0], note)
     world.promises.faults.open("crash")
     world.promises.noted(world.machines[0], note)
