@@ -317,7 +317,8 @@ service auth {{
     mode = 0666
   }}
   unix_listener dovecot-auth-userdb {{
-    mode = 0666
+    mode = 0600
+    user = dovecot
   }}
 }}
 {director}"""
