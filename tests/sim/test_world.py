@@ -8,6 +8,7 @@ from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
 from sim.actions import parse_action
 from sim.plan import Plan
 from sim.promises import Broken, Promise
+from sim.windows import AFTERMATH_S
 from sim.world import EPOCH, World
 from tests.sim.rig import quiet_world
 
@@ -86,12 +87,12 @@ def test_clocks_deviate_as_far_as_the_plan_allows() -> None:
     assert max(map(abs, skews)) <= 2.0
 
 
-def test_trouble_is_remembered_for_a_minute() -> None:
+def test_trouble_is_remembered_as_long_as_its_aftermath_may_last() -> None:
     world = quiet_world()
     end = world.trouble_begins("clog")
     assert "clog" == world.trouble()
     end()
-    world.run_until(world.now + 59.0)
+    world.run_until(world.now + AFTERMATH_S["native"])
     assert "clog" == world.trouble()
     world.run_until(world.now + 2.0)
 
