@@ -296,7 +296,11 @@ class Machine:
             self.node.tick(self.world.now)
 
     def _write_later(self, node: RingNode) -> None:
-        if not self._is_writer_due and next(iter(node.links_with_output()), None) is not None:
+        """Let gossiped users gather for a while; anything else is written at once."""
+        links = [node.link(link_id) for link_id in node.links_with_output()]
+        if any(link is not None and link.has_urgent_output for link in links):
+            self._write(node)
+        elif links and not self._is_writer_due:
             self._is_writer_due = True
             self.world.at(self.world.now + self.world.plan.batch_s, self._writer_due)
 

@@ -29,8 +29,8 @@ class Plan:
     `codec` is what the directors speak: our own protocol, Dovecot's, or every other one of both.
     `devices` is how many sessions one user may have at a time, each from any proxy; `session_s`
     and `pause_s` are the mean lengths of a session and of the time between two. `faults_s` is how
-    long actions may happen. `batch_s` gathers what a director sends, as a busy daemon does.
-    `skew_s` is the largest deviation of a machine's clock from true time; `chunk` the largest
+    long actions may happen. `batch_s` gathers the users that a director gossips, as a busy daemon
+    does. `skew_s` is the largest deviation of a machine's clock from true time; `chunk` the largest
     piece a connection delivers, 0 for whole writes. `missing` is how many entries lack in the
     directors' lists of each other. `is_tapped` reads every byte on the wire a second time, to check
     what is said.
