@@ -36,7 +36,8 @@ WEAK_COPIES_MAX = 12
 
 DIALS_WITHIN_S = 4.0
 DIALS_MAX = 60
-"""More connections than this are a loop. Ten directors that are all away cost ten dials a second,
+DIALS_PER_DIRECTOR_MAX = 6
+"""More connections than either are a loop. Ten directors that are all away cost ten dials a second,
 for the twenty seconds in which nobody believes to be alone."""
 
 STAMPS_REMEMBERED = 4000
@@ -53,6 +54,7 @@ class Wire:
         self._sources: dict[tuple[int, int], dict[End, Row]] = {}
         self._slow: set[End] = set()
         self._dials: dict[int, deque[float]] = {}
+        self._dials_max = max(DIALS_MAX, DIALS_PER_DIRECTOR_MAX * world.plan.directors)
 
     # --- what the world tells -----------------------------------------------------------------
 
@@ -70,12 +72,12 @@ class Wire:
     def dialled(self, machine: Machine) -> None:
         """Count dials: nobody may go round in circles."""
         now = self._world.now
-        dials = self._dials.setdefault(machine.number, deque(maxlen=DIALS_MAX))
+        dials = self._dials.setdefault(machine.number, deque(maxlen=self._dials_max))
         dials.append(now)
-        if len(dials) == DIALS_MAX and dials[0] > now - DIALS_WITHIN_S:
+        if len(dials) == self._dials_max and dials[0] > now - DIALS_WITHIN_S:
             dials.clear()
             self._world.promises.echoed(
-                machine, f"{DIALS_MAX} connections dialled within {DIALS_WITHIN_S:.0f} s"
+                machine, f"{self._dials_max} connections dialled within {DIALS_WITHIN_S:.0f} s"
             )
 
     def forget(self, machine: Machine) -> None:
