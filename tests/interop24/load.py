@@ -103,16 +103,12 @@ class Load:
 
     # --- what came of it ------------------------------------------------------------------
 
-    def failures(self, accidents: list[Accident]) -> list[Login]:
-        """Return the failed logins, but those that were under way in an accident.
-
-        A lookup whose answerer is killed is lost, and Dovecot answers "try again" at once: nobody
-        beside it can help that.
-        """
+    def failures(self, accident: Accident | None = None) -> list[Login]:
+        """Return the failed logins, but those that were under way in an accident."""
         return [
             login
             for login in self.logins
-            if not login.backend and not any(accident.hit(login) for accident in accidents)
+            if not login.backend and (accident is None or not accident.hit(login))
         ]
 
     def strays(self, expected: Mapping[str, str]) -> list[Login]:
