@@ -119,8 +119,10 @@ class _Server:
         while True:
             for _ in self._flush():
                 self._look(watcher)
+                self._check_time()
             again_at = time.monotonic() + FLUSH_AGAIN_S
             while (users := self._look(watcher)) or self._has_sessions(watcher):
+                self._check_time()
                 if users and time.monotonic() >= again_at:
                     break
                 time.sleep(LOOK_PERIOD_S)
@@ -145,8 +147,9 @@ class _Server:
     def _look(self, client: AdminClient) -> int:
         """Return how many users are left, and show it."""
         users = sum(parse_number(row[2]) or 0 for row in _hosts(client) if row[0] == self.ip)
+        self.left = f"{users} users left"
         if users:
-            self._show(f"{users} users left")
+            self._show(self.left)
         return users
 
     def _has_sessions(self, client: AdminClient) -> bool:
@@ -173,9 +176,11 @@ class _Server:
             self.shown = line
             sys.stderr.write(CLEAR_LINE + line if sys.stderr.isatty() else line + "\n")
             sys.stderr.flush()
+
+    def _check_time(self) -> None:
         if time.monotonic() >= self.deadline:
             self.end_line()
-            raise _OutOfTime  # only while something is left
+            raise _OutOfTime
 
     def end_line(self) -> None:
         """Let what is said next begin on a line of its own."""
