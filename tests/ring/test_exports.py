@@ -45,7 +45,12 @@ def test_neighbours_of_a_dead_node_tell_each_other_nothing_that_both_know() -> N
     assert_all_know(net, USERS_COUNT)
 
 
-def test_what_differs_is_told_after_a_partition_and_little_more() -> None:
+@pytest.mark.parametrize("step_users", [limits.DIGESTS_STEP_USERS, USERS_COUNT // 4])
+def test_what_differs_is_told_after_a_partition_and_little_more(
+    monkeypatch: pytest.MonkeyPatch, step_users: int
+) -> None:
+    """Tables are compared in one step, or in several."""
+    monkeypatch.setattr(limits, "DIGESTS_STEP_USERS", step_users)
     net = ring_of(4)
     fill(net, 1, range(1, USERS_COUNT + 1))
     net.run(2)

@@ -65,6 +65,18 @@ def test_lone_director_kicks_then_delays_then_is_done() -> None:
     assert HOSTS[1] == current(rig)
 
 
+def test_user_without_sessions_anywhere_is_not_delayed() -> None:
+    rig = alone()
+    rig.kicks_answered = False
+    rig.place(USER, HOSTS[0])
+    rig.pass_time(100)  # nobody has just logged in
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.node.kick_finished(1, None, rig.now, was_idle=True)
+
+    assert stage(rig) is None
+    assert HOSTS[1] == current(rig)
+
+
 def test_failed_kick_is_noted_and_the_move_goes_on() -> None:
     rig = alone()
     rig.kicks_answered = False
