@@ -317,16 +317,16 @@ class Machine:
             link = node.link(link_id)
             if end is None or link is None or not end.is_open:
                 continue
-            data = b"more"
-            while data:
+            while link.has_output:
                 room = self.world.plan.window_bytes - end.outgoing.bytes_queued
                 if room <= 0:
                     end.outgoing.is_full = True
                     self.world.wire.blocked(end)
                     break
                 data = link.take_output(min(room, limits.SEND_BYTES), int(self.wall))
-                if data:
-                    self._send(end, data)
+                if not data:
+                    break
+                self._send(end, data)
 
     def _send(self, end: End, data: bytes) -> None:
         network = self.world.network
