@@ -146,6 +146,10 @@ class RingNode:
         return self._state.is_synced
 
     @property
+    def is_alone(self) -> bool:
+        return self._state.is_alone
+
+    @property
     def is_native_ring(self) -> bool:
         return self._state.is_native_ring
 

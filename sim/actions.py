@@ -239,7 +239,8 @@ class MoveUser(Action):
 class Contradict(Action):
     """Two administrators disagree on two directors, `apart_s` after each other.
 
-    `kind` is `move` (the user to the one host and to the other), `weight` or `updown` (the host).
+    `kind` is `move` (the user to the one host and to the other), or `weight`, `updown` or `remove`
+    (the host; `remove`: the second changes what the first takes away).
     """
 
     director: int

@@ -341,6 +341,10 @@ class Faults:
         elif action.kind == "weight":
             first = commands.HostUpdate(ip=ip, tag=b"", weight=30)
             second = commands.HostUpdate(ip=ip, tag=b"", weight=200)
+        elif action.kind == "remove":
+            world.promises.forgotten(ip)
+            first = commands.HostRemove(ip)
+            second = commands.HostUpdate(ip=ip, tag=b"", weight=200)
         else:
             first, second = commands.HostDown(ip), commands.HostUp(ip)
         self._command(action.director, first)

@@ -231,6 +231,12 @@ def check_weights(world: World) -> None:
             continue
         total = sum(host.weight for host in up)
         owners = [hosts.lookup(user_hash, tag) for user_hash in hashes]
+        for owner in owners:
+            if owner is not None and owner.is_down:
+                world.promises.break_(
+                    Promise.UP_HOST,
+                    f"{machine.lane} would send new users to {owner.ip}, which is down",
+                )
         for host in up:
             share = host.weight / total
             found = owners.count(host) / SAMPLE_USERS

@@ -43,7 +43,6 @@ TURNS_MAX = 10_000
 """More effects and writes than this without time passing: the node goes in circles."""
 
 KICK_S = 0.003
-KICK_JITTER_S = 0.02
 FLUSH_S = 0.05
 FLUSH_JITTER_S = 0.3
 """How long kicks and flush programs take when nothing is wrong."""
@@ -374,7 +373,7 @@ class Machine:
         world.trace.add(world.now, self.lane, "kick begun", f"kick={kick.kick_id} {kick.what}")
         world.promises.kick_begun(self, kick)
         self._kicking[kick.kick_id] = kick
-        seconds = KICK_S + KICK_JITTER_S * self._kick_stream.fraction()
+        seconds = KICK_S + world.plan.kick_s * self._kick_stream.fraction()
         if self.kick_trouble == "hang":
             seconds = limits.KICK_TIMEOUT_S
         world.at(world.now + seconds, self.post, self._kick_done, kick, self.incarnation)

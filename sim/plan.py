@@ -28,12 +28,14 @@ class Plan:
 
     `codec` is what the directors speak: our own protocol, Dovecot's, or every other one of both.
     `devices` is how many sessions one user may have at a time, each from any proxy; `session_s`
-    and `pause_s` are the mean lengths of a session and of the time between two. `faults_s` is how
-    long actions may happen. `batch_s` gathers the users that a director gossips, as a busy daemon
-    does. `skew_s` is the largest deviation of a machine's clock from true time; `chunk` the largest
-    piece a connection delivers, 0 for whole writes. `missing` is how many entries lack in the
-    directors' lists of each other. `is_tapped` reads every byte on the wire a second time, to check
-    what is said.
+    and `pause_s` are the mean lengths of a session and of the time between two; if `is_polling` all
+    devices of a user log in at the same moments instead, about as far apart as its entry lives.
+    `kick_s` is the longest that closing a user's sessions takes when nothing is wrong. `faults_s`
+    is how long actions may happen. `batch_s` gathers the users that a director gossips, as a busy
+    daemon does. `skew_s` is the largest deviation of a machine's clock from true time; `chunk` the
+    largest piece a connection delivers, 0 for whole writes. `missing` is how many entries lack in
+    the directors' lists of each other. `is_tapped` reads every byte on the wire a second time, to
+    check what is said.
     """
 
     seed: int
@@ -46,8 +48,10 @@ class Plan:
     faults_s: float = 60.0
     expire_s: int = 30
     kick_delay_s: float = 2.0
+    kick_s: float = 0.02
     session_s: float = 8.0
     pause_s: float = 6.0
+    is_polling: bool = False
     latency_s: float = 0.002
     jitter_s: float = 0.002
     batch_s: float = 0.0

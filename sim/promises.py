@@ -412,6 +412,8 @@ class Promises:
             self._conflict_reported(int(str(values["user_hash"])), str(values["loser"]))
         if note.kind == "move_timed_out":
             self._move_timed_out(machine, dict(note.fields))
+        if note.kind == "ring_synced":
+            self._ring_synced(machine)
         if note.kind == "link_broke_protocol" and not self._world.has_strays:
             if "broke the protocol" in fields:
                 return  # a consequence of an earlier one, which was judged
@@ -420,6 +422,24 @@ class Promises:
             ):
                 return
             self.break_(Promise.NO_BUG, f"{machine.lane} refused a director of ours: {fields}")
+
+    def _ring_synced(self, machine: Machine) -> None:
+        """Its SYNC came back: everybody has the same hosts, or is changing them again."""
+        node = machine.node
+        assert node is not None
+        if not node.is_synced or node.is_alone:
+            return
+        for other in self._world.live():
+            peer = other.node
+            assert peer is not None
+            is_settled = peer.is_synced and not peer.is_alone
+            if not is_settled or peer.hosts.hosts_hash() == node.hosts.hosts_hash():
+                continue
+            detail = f"{machine.lane} is synced with {other.lane}, which has other mail hosts"
+            if window := self.window(machine, other):
+                self.excuse(Promise.SAME_HOSTS, window, detail)
+            elif not self.classic_window(Promise.SAME_HOSTS, "race", detail):
+                self.break_(Promise.SAME_HOSTS, detail)
 
     def _move_timed_out(self, machine: Machine, fields: dict[str, object]) -> None:
         """A move that everybody could answer must not take thirty seconds."""

@@ -24,10 +24,28 @@ sessions of minutes, and a few faults of each kind an hour, to meet what needs t
 
 KIND_PROBABILITY = 0.22
 CALM_PROBABILITY = 0.08
+BUSY_PROBABILITY = 0.25
+BUSY_KIND_PROBABILITY = 0.5
+"""In so many runs nothing fails and administrators are busy, so that what is promised of their work
+holds without any excuse."""
+
+POLLING_PROBABILITY = 0.25
 ACTIONS_MAX = 5
 
 START_S = 4.0
 """Actions begin when all directors have been started."""
+
+ADMINISTRATION = (
+    "weight",
+    "down",
+    "up",
+    "move-users",
+    "move-user",
+    "contradict",
+    "kick-user",
+    "burst",
+)
+"""What administrators do without making the ring forget users, and logins in a burst."""
 
 _STAY_UP = 2
 """So many mail hosts are never taken down or removed, so that users have somewhere to go."""
@@ -56,6 +74,7 @@ def draw_plan(
     expire_s = stream.choice((20, 30, 40))
     margin_s = max(3, expire_s // 10)
     drawn_faults_s = stream.uniform(30.0, 60.0)
+    habits = Stream(seed, "habits")
     plan = Plan(
         seed=seed,
         directors=directors,
@@ -67,6 +86,7 @@ def draw_plan(
         faults_s=round(drawn_faults_s, 3),
         expire_s=expire_s,
         kick_delay_s=stream.choice((0.5, 2.0)),
+        kick_s=habits.choice((0.02, 0.02, 0.02, 3.0)),
         session_s=stream.choice((4.0, 8.0, 20.0)),
         pause_s=stream.choice((4.0, 10.0, 25.0)),
         latency_s=stream.choice((0.0005, 0.002, 0.02)),
@@ -81,10 +101,12 @@ def draw_plan(
     )
     if pace == "daily":
         plan = _daily(plan)
+    elif habits.chance(POLLING_PROBABILITY):
+        plan = _polling(plan)
     given = {"users": users, "faults_s": hours and round(hours * 3600.0, 3), "codec": codec}
     given = {name: value for name, value in given.items() if value}
     plan = changed(plan, {**given, **(settings or {})})
-    enabled = set(faults) if faults is not None else _enabled(stream)
+    enabled = set(faults) if faults is not None else _enabled(plan, stream)
     if plan.missing:
         enabled.discard("remove-director")  # the rest might not know each other
     return _with_actions(plan, enabled, span_s=3600.0 if pace == "daily" else 60.0)
@@ -107,10 +129,24 @@ def _daily(plan: Plan) -> Plan:
     )
 
 
-def _enabled(stream: Stream) -> set[str]:
+def _polling(plan: Plan) -> Plan:
+    """Return the plan with users who come back when clocks disagree on whether they expired."""
+    expire_s = 60
+    skew_s = (expiry_margin_s(expire_s) - 2.2) / 2
+    return attrs.evolve(plan, is_polling=True, expire_s=expire_s, skew_s=skew_s, faults_s=150.0)
+
+
+def _enabled(plan: Plan, stream: Stream) -> set[str]:
     if stream.chance(CALM_PROBABILITY):
         return set()
-    return {verb for verb in ACTIONS if stream.chance(KIND_PROBABILITY)}
+    temper = Stream(plan.seed, "temper")
+    if temper.chance(BUSY_PROBABILITY):
+        enabled = {verb for verb in ADMINISTRATION if temper.chance(BUSY_KIND_PROBABILITY)}
+    else:
+        enabled = {verb for verb in ACTIONS if stream.chance(KIND_PROBABILITY)}
+    if plan.is_polling:
+        enabled.add("weight")  # so that users do not belong any more where they are
+    return enabled
 
 
 def _with_actions(plan: Plan, enabled: set[str], span_s: float) -> Plan:
@@ -333,7 +369,7 @@ def _contradict(plan: Plan, stream: Stream, at: float) -> Action | None:
     hosts = [h for h in range(1, plan.hosts + 1) if (h % plan.tags == 0) == (user % plan.tags == 0)]
     if len(hosts) < 2:
         return None
-    kind = stream.choice(("move", "weight", "updown"))
+    kind = stream.choice(("move", "weight", "updown", "remove"))
     host, other_host = stream.sample(hosts, 2)
     return actions.Contradict(
         at=at,
@@ -341,7 +377,7 @@ def _contradict(plan: Plan, stream: Stream, at: float) -> Action | None:
         other=pair[1],
         kind=kind,
         user=user,
-        host=_host(plan, stream) if kind == "updown" else host,
+        host=_host(plan, stream) if kind in ("updown", "remove") else host,
         other_host=other_host,
         apart_s=stream.choice((0.0, 0.001, 0.02, 0.5)),
     )

@@ -1,9 +1,11 @@
 """Users who log in, stay, and log out, on proxies that ask their machine's director.
 
 Each user has devices; a device sleeps, logs in at any proxy, keeps its session for a while, and
-starts over. Sessions that are kicked come back soon, as mail clients do. While a session lives its
-proxy refreshes the user every half expiry, over proxy-notify; a director that is away is told when
-it is back, if that is not too late. A login whose director is gone fails and is tried elsewhere.
+starts over. In some runs all devices of a user log in at the same moments, about as far apart as
+the user's entry lives: some directors may have forgotten it by then, others not. Sessions that are
+kicked come back soon, as mail clients do. While a session lives its proxy refreshes the user every
+half expiry, over proxy-notify; a director that is away is told when it is back, if that is not too
+late. A login whose director is gone fails and is tried elsewhere.
 
 A kick ends, when it is carried out, every session of the user that this machine's director has
 given a host to, even one whose connection to the mail host is still being made; that is what login
@@ -35,6 +37,11 @@ RETRY_S = 1.0
 """A client whose login failed tries again after about this long."""
 
 ABANDON_S = 5.0
+
+POLL_EARLY_S = 2.5
+POLL_LATE_S = 2.0
+"""How far before and after the expiry of its entry a polling user comes back."""
+
 WAITS_MAX = 200_000
 
 
@@ -51,6 +58,8 @@ class User:
     user_hash: int
     tag: bytes
     sessions: list[Session] = attrs.Factory(list)
+    polls: Stream
+    poll_at: float
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -96,22 +105,38 @@ class Workload:
         self._tokens = 0
         for number in range(1, plan.users + 1):
             tag = b"" if number % plan.tags == 0 else b"b"
+            polls = Stream(plan.seed, "polls", number)
             user = User(
                 number=number,
                 name=f"u{number}".encode(),
                 user_hash=digest32("user", plan.seed, number) or 1,
                 tag=tag,
+                polls=polls,
+                poll_at=polls.uniform(0.0, plan.expire_s),
             )
             self.users.append(user)
             self.by_hash.setdefault(user.user_hash, []).append(user)
             for index in range(plan.devices):
                 device = Device(user, Stream(plan.seed, "device", number, index))
-                self._sleep(device, device.stream.uniform(0.0, 2 * plan.pause_s))
+                if plan.is_polling:
+                    self._pause(device)
+                else:
+                    self._sleep(device, device.stream.uniform(0.0, 2 * plan.pause_s))
 
     # --- logging in -------------------------------------------------------------------------------
 
     def _sleep(self, device: Device, seconds: float) -> None:
         self._world.at(self._world.now + seconds, self._log_in, device)
+
+    def _pause(self, device: Device) -> None:
+        """Sleep until the user wants to log in again."""
+        world, user = self._world, device.user
+        if not world.plan.is_polling:
+            self._sleep(device, device.stream.exponential(world.plan.pause_s))
+            return
+        while user.poll_at <= world.now:
+            user.poll_at += world.plan.expire_s + user.polls.uniform(-POLL_EARLY_S, POLL_LATE_S)
+        self._sleep(device, user.poll_at - world.now)
 
     def _retry(self, device: Device) -> None:
         self._sleep(device, RETRY_S * device.stream.uniform(0.5, 1.5))
@@ -251,7 +276,7 @@ class Workload:
             self.kicked_count += 1
             self._sleep(device, device.stream.exponential(RETRY_S))
         else:
-            self._sleep(device, device.stream.exponential(self._world.plan.pause_s))
+            self._pause(device)
 
     def kick(
         self, machine: Machine, what: KickName | KickField | KickHash, *, is_failing: bool
