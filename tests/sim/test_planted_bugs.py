@@ -1,0 +1,54 @@
+"""The simulator can fail: each known bug, planted into the real node, breaks the promise it must.
+
+From seed 0 on, as `python -m sim soak` plays them, until something breaks; that must be the right
+promise, and the same seed must pass without the bug. A bug that needs more and more seeds is a
+warning: the world has become milder. If another promise complains first, either the bug is a
+different one than its name says, or a promise looks at consequences where it should see the cause.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from sim.promises import Promise
+from sim.run import Outcome, run
+from sim.soak import Drawn, run_seed
+from tests.sim.planted import BUGS, PlantedBug
+
+SEEDS_MAX = 300
+
+CHECKED_OTHERWISE = {Promise.SAME_TRACE, Promise.SAME_END, Promise.SETTLED}
+"""The first two compare runs. The third needs a conflict that outlives sessions of some seconds."""
+
+
+def first_broken(bug: PlantedBug) -> Outcome:
+    """Return the first run that the bug spoils."""
+    with bug.planted():
+        outcomes = (run_seed(seed, Drawn()) for seed in itertools.count())
+        return next(o for o in itertools.islice(outcomes, SEEDS_MAX) if o.violation is not None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name.replace(" ", "-"))
+def test_a_planted_bug_is_caught_and_named(bug: PlantedBug) -> None:
+    outcome = first_broken(bug)
+
+    assert outcome.violation is not None
+    assert bug.promise == outcome.violation.promise, str(outcome.violation)
+    assert run(outcome.plan).violation is None, "the seed breaks without the bug too"
+
+
+def test_a_planted_bug_is_gone_afterwards() -> None:
+    for bug in BUGS:
+        right = getattr(bug.owner, bug.attribute)
+        with pytest.raises(KeyError), bug.planted():
+            assert getattr(bug.owner, bug.attribute) is bug.version
+            raise KeyError
+
+        assert getattr(bug.owner, bug.attribute) is right
+
+
+def test_every_promise_has_a_bug_that_breaks_it() -> None:
+    assert set(Promise) - CHECKED_OTHERWISE == {bug.promise for bug in BUGS}
