@@ -351,12 +351,12 @@ class Promises:
         for away in self._world.machines:
             if away.is_off and away.has_power:
                 self._world.workload.excuse(kick.what, "director away when kicked", machine=away)
-        if kick.kick_id > 0 and isinstance(kick.what, KickHash):
+        if isinstance(kick.what, KickHash) and _is_for_move(kick.what):
             self._moved[kick.what.user_hash] = self._world.now
             self._killing.setdefault(kick.what.user_hash, set()).add(machine.number)
 
     def kick_ended(self, machine: Machine, kick: Kick) -> None:
-        if kick.kick_id > 0 and isinstance(kick.what, KickHash):
+        if isinstance(kick.what, KickHash) and _is_for_move(kick.what):
             self._killing.get(kick.what.user_hash, set()).discard(machine.number)
 
     def director_died(self, machine: Machine) -> None:
@@ -414,6 +414,8 @@ class Promises:
             self._move_timed_out(machine, dict(note.fields))
         if note.kind == "ring_synced":
             self._ring_synced(machine)
+        if note.kind == "user_conflict_settled":
+            self._conflict_settled(machine, fields)
         if note.kind == "link_broke_protocol" and not self._world.has_strays:
             if "broke the protocol" in fields:
                 return  # a consequence of an earlier one, which was judged
@@ -422,6 +424,14 @@ class Promises:
             ):
                 return
             self.break_(Promise.NO_BUG, f"{machine.lane} refused a director of ours: {fields}")
+
+    def _conflict_settled(self, machine: Machine, fields: str) -> None:
+        """Two directors gave a user two hosts, whether or not it had sessions on both by then."""
+        detail = f"{machine.lane} heard of two hosts for one user: {fields}"
+        if window := self.window():
+            self.excuse(Promise.ONE_HOST, window, detail)
+        elif not self.classic_window(Promise.ONE_HOST, "race", detail):
+            self.break_(Promise.ONE_HOST, detail)
 
     def _ring_synced(self, machine: Machine) -> None:
         """Its SYNC came back: everybody has the same hosts, or is changing them again."""
@@ -456,3 +466,8 @@ class Promises:
         """How far two clocks may be apart before they disagree on who has expired."""
         plan = self._world.plan
         return expiry_margin_s(plan.expire_s) - 2 - plan.latency_s - plan.jitter_s
+
+
+def _is_for_move(what: KickHash) -> bool:
+    """Tell a move's kick from one that settles a conflict, which nobody waits for."""
+    return what.except_ip is None

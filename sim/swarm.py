@@ -133,7 +133,14 @@ def _polling(plan: Plan) -> Plan:
     """Return the plan with users who come back when clocks disagree on whether they expired."""
     expire_s = 60
     skew_s = (expiry_margin_s(expire_s) - 2.2) / 2
-    return attrs.evolve(plan, is_polling=True, expire_s=expire_s, skew_s=skew_s, faults_s=150.0)
+    return attrs.evolve(
+        plan,
+        is_polling=True,
+        devices=max(2, plan.devices),
+        expire_s=expire_s,
+        skew_s=skew_s,
+        faults_s=150.0,
+    )
 
 
 def _enabled(plan: Plan, stream: Stream) -> set[str]:

@@ -111,6 +111,10 @@ class Wire:
                 self._stamp_sent(end, stamp, message)
 
     def heard(self, end: End, messages: Sequence[Message]) -> None:
+        node = end.machine.node
+        link = node.link(end.link_id) if node is not None and end.link_id is not None else None
+        if link is None or link.is_leaving:
+            return  # it does not listen any more
         for message in messages:
             if isinstance(message, UserWeak):
                 self.touched(end.machine, message.user_hash)
