@@ -125,8 +125,11 @@ class Wire:
             for row in message.weak:
                 self.touched(end.machine, message.hashes[row])
             for row, user_hash in enumerate(message.hashes):
-                value = message.hosts[message.host_indexes[row]], message.timestamps[row]
-                self._sources.setdefault((end.machine.number, user_hash), {})[end] = value
+                ip, timestamp = message.hosts[message.host_indexes[row]], message.timestamps[row]
+                known = self._sources.setdefault((end.machine.number, user_hash), {})
+                before = known.get(end)
+                if before is None or before[0] != ip or before[1] < timestamp:
+                    known[end] = ip, timestamp
 
     # --- judging --------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ which line is covered, this which promise would notice).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -41,7 +41,7 @@ class PlantedBug:
     promise: Promise
     owner: object
     attribute: str
-    version: Callable[..., object]
+    version: object
 
     @contextlib.contextmanager
     def planted(self) -> Iterator[None]:
