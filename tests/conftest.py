@@ -32,6 +32,14 @@ DOVECOT_PROGRAMS = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite",
+        action="store_true",
+        help="write what scenarios did into their files, instead of failing",
+    )
+
+
 def missing_for_interop() -> str:
     """Return what this machine lacks to run real Dovecot 2.3, empty if nothing."""
     if os.geteuid() != 0:
