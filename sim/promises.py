@@ -446,7 +446,7 @@ class Promises:
             if not is_settled or peer.hosts.hosts_hash() == node.hosts.hosts_hash():
                 continue
             detail = f"{machine.lane} is synced with {other.lane}, which has other mail hosts"
-            if window := self.window(machine, other):
+            if window := self.window():
                 self.excuse(Promise.SAME_HOSTS, window, detail)
             elif not self.classic_window(Promise.SAME_HOSTS, "race", detail):
                 self.break_(Promise.SAME_HOSTS, detail)

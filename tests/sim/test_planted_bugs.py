@@ -8,8 +8,6 @@ different one than its name says, or a promise looks at consequences where it sh
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from sim.promises import Promise
@@ -26,8 +24,8 @@ CHECKED_OTHERWISE = {Promise.SAME_TRACE, Promise.SAME_END, Promise.SETTLED}
 def first_broken(bug: PlantedBug) -> Outcome:
     """Return the first run that the bug spoils."""
     with bug.planted():
-        outcomes = (run_seed(seed, Drawn()) for seed in itertools.count())
-        return next(o for o in itertools.islice(outcomes, SEEDS_MAX) if o.violation is not None)
+        outcomes = (run_seed(seed, Drawn()) for seed in range(bug.first_seed, SEEDS_MAX))
+        return next(outcome for outcome in outcomes if outcome.violation is not None)
 
 
 @pytest.mark.slow

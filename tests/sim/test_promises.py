@@ -81,10 +81,17 @@ def reported(world: World) -> None:
 
 def test_a_session_on_the_losing_host_must_be_kicked_when_that_was_reported() -> None:
     world = quiet_world(directors=2)
+    world.promises.faults.open("partition")()  # else there must be no two hosts in the first place
     live_session(world, 1, OTHER)
     reported(world)
     with pytest.raises(Broken, match=r"settled broken .* d01, 5 s after that was reported"):
         world.run_until(world.now + KICKED_S + 2)
+
+
+def test_two_hosts_are_a_breach_as_soon_as_they_are_reported() -> None:
+    world = quiet_world(directors=2)
+    with pytest.raises(Broken, match=r"one-host broken .* d01 heard of two hosts for one user"):
+        reported(world)
 
 
 def test_a_report_is_not_heard_by_a_director_that_is_away() -> None:
