@@ -15,7 +15,7 @@ which line is covered, this which promise would notice).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import attrs
 
@@ -25,9 +25,8 @@ from ring.gossip import Gossip
 from ring.hosts import MailHost
 from ring.link import Link
 from ring.lookups import Lookups
-from ring.messages import Connect, Stamp, Sync, UserKilled
+from ring.messages import Stamp, Sync, UserKilled
 from ring.moves import Move, Moves
-from ring.places import Places
 from ring.sync import Synchroniser
 from ring.users import ABSENT, UserTable
 from sim.promises import Promise
@@ -72,8 +71,8 @@ def _targets_with_sender(self: Gossip, exclude: Director | None) -> list[Link]:
     return _targets(self, None)
 
 
-def _gossip_nothing(self: Link, tag: bytes, users: Mapping[int, int]) -> None:
-    pass
+def _export_is_no_news(self: Gossip, link: Link) -> bool:
+    return False
 
 
 _merge = UserTable.merge
@@ -125,15 +124,15 @@ def _drop_user_killed(self: Moves, message: UserKilled) -> None:
 
 
 def _release_when_done_here(self: Moves, move: Move) -> None:
-    self._finish(move)
+    self._finish(move, is_idle=False)
 
 
 _finish = Moves._finish
 
 
-def _finish_as_initiator(self: Moves, move: Move) -> None:
+def _finish_as_initiator(self: Moves, move: Move, *, is_idle: bool = False) -> None:
     move.is_ours = True
-    _finish(self, move)
+    _finish(self, move, is_idle=is_idle)
 
 
 def _expect_every_kick_to_be_of_a_move(self: Moves, kick_id: int, error: str | None) -> None:
@@ -181,14 +180,16 @@ def _points_of_equal_hosts(self: MailHost) -> list[int]:
     return points
 
 
-def _ignore_connect(self: Places, link: Link, message: Connect) -> None:
-    pass
-
-
 BUGS = (
     PlantedBug("forgets a seen stamp", Promise.QUIET, Gossip, "accept", _accept_seen_stamps),
     PlantedBug("forwards to the sender", Promise.QUIET, Gossip, "_targets", _targets_with_sender),
-    PlantedBug("passes no user on", Promise.SAME_USERS, Link, "gossip_many", _gossip_nothing),
+    PlantedBug(
+        "keeps an export to itself",
+        Promise.SAME_USERS,
+        Gossip,
+        "is_export_forwarded",
+        _export_is_no_news,
+    ),
     PlantedBug("accepts an expired user", Promise.QUIET, UserTable, "merge", _merge_expired_users),
     PlantedBug(
         "merges by arrival order",
@@ -234,5 +235,4 @@ BUGS = (
         _points_of_hosts_that_are_down,
     ),
     PlantedBug("ignores weights", Promise.WEIGHTS, MailHost, "points", _points_of_equal_hosts),
-    PlantedBug("ignores CONNECT", Promise.ONE_RING, Places, "connect_received", _ignore_connect),
 )
