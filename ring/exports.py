@@ -71,8 +71,8 @@ class Exports:
 
     def hello_received(self, link: Link, its_users_count: int) -> None:
         comparison = self._comparisons.get(link.link_id)
-        if comparison is None:
-            return
+        if comparison is None or not comparison.is_handshake:
+            return  # `spread` may have asked it before it said Hello
         if 2 * its_users_count < self.users_count():
             self._end_comparison(link)
             link.start_export(self._everything())

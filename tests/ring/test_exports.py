@@ -9,7 +9,7 @@ import pytest
 from ring import limits
 from ring.codec import native
 from ring.messages import Digests, Message, ShardsWanted
-from tests.ring.net import HOSTS, Net, address
+from tests.ring.net import HOSTS, PIECE_BYTES, Net, address
 from tests.ring.test_frames import users_read
 from tests.ring.test_native_ring import ring_of
 
@@ -97,6 +97,23 @@ def test_node_that_joins_between_two_new_ones_passes_on_what_it_is_told() -> Non
     net.run(10)
 
     assert_all_know(net, USERS_COUNT)
+
+
+def test_late_greeting_does_not_ask_a_second_time() -> None:
+    """A node that is new may compare with a link before that has said how many users it knows."""
+    net = ring_of(3)
+    fill(net, 1, range(1, 10))
+    net.run(2)
+    node = net.nodes[1]
+    left, right = node._state.left, node._state.right
+    assert left is not None
+    assert right is not None
+    node._exports.spread(left)
+    asked = right.take_output(PIECE_BYTES, 0)
+    node._exports.hello_received(right, its_users_count=9)
+
+    assert asked
+    assert right.take_output(PIECE_BYTES, 0) == b""
 
 
 def test_shard_with_a_weak_user_is_told_in_any_case() -> None:
