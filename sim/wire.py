@@ -52,6 +52,7 @@ class Wire:
         self._sent_stamps: dict[tuple[int, Hashable], int] = {}
         self._sent_rows: dict[End, dict[int, Row]] = {}
         self._sources: dict[tuple[int, int], dict[End, Row]] = {}
+        self._weak: set[tuple[int, int]] = set()
         self._slow: set[End] = set()
         self._dials: dict[int, deque[float]] = {}
         self._dials_max = max(DIALS_MAX, DIALS_PER_DIRECTOR_MAX * world.plan.directors)
@@ -124,9 +125,14 @@ class Wire:
                 continue
             for row in message.weak:
                 self.touched(end.machine, message.hashes[row])
+                self._weak.add((end.machine.number, message.hashes[row]))
             for row, user_hash in enumerate(message.hashes):
+                key = end.machine.number, user_hash
+                if key in self._weak and row not in message.weak:
+                    self._weak.discard(key)  # passed on, so that it is weak nowhere
+                    self.touched(end.machine, user_hash)
                 ip, timestamp = message.hosts[message.host_indexes[row]], message.timestamps[row]
-                known = self._sources.setdefault((end.machine.number, user_hash), {})
+                known = self._sources.setdefault(key, {})
                 before = known.get(end)
                 if before is None or before[0] != ip or before[1] < timestamp:
                     known[end] = ip, timestamp

@@ -55,10 +55,6 @@ BANNED_ANYWHERE = {
 }
 MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(home|root|Users)/\w+")
 
-still_growing = pytest.mark.xfail(
-    strict=False, reason="true when every module of the first version has landed"
-)
-
 
 @attrs.frozen(kw_only=True, slots=False)
 class Module:
@@ -303,14 +299,7 @@ def test_every_module_says_what_it_decides() -> None:
     assert wrong == [], "these modules do not start with a docstring"
 
 
-@pytest.mark.parametrize(
-    "package",
-    [
-        "director",
-        "ring",
-        pytest.param("sim", marks=still_growing),
-    ],
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_every_module_has_its_test_module(package: str) -> None:
     """Benches have none of their own: they are measured, and `test_benches.py` has the rest."""
     missing = []
