@@ -3,7 +3,8 @@
 Known users log in 200 times a second at each watched node, new ones 50 times, on two connections
 each, whatever comes back. That is little work, so what is late was made to wait: by the director,
 or by a machine that has other things to do. What the machine adds shows in a third load, which
-talks to an auth service straight. (On a machine that is never quiet: `chrt -r 1 make bench`.)
+talks to an auth service straight. (On a machine that is never quiet: `chrt -r 1 make bench`, with
+real-time slices of some milliseconds in /proc/sys/kernel/sched_rr_timeslice_ms: they are 100 ms.)
 """
 
 from __future__ import annotations
