@@ -141,6 +141,18 @@ class Leave(Action):
 
 
 @attrs.frozen(kw_only=True)
+class Reconfigure(Action):
+    """A director is restarted with an edited configuration: the host is taken out, or put in.
+
+    The others are not, so that their lists differ.
+    """
+
+    director: int
+    host: int
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
 class Pause(Action):
     """The process stands still (SIGSTOP, a hung disk); its kernel goes on accepting."""
 
@@ -304,6 +316,7 @@ ACTIONS: dict[str, type[Action]] = {
     "kick-user": KickUser,
     "remove-director": RemoveDirector,
     "burst": Burst,
+    "reconfigure": Reconfigure,
 }
 
 VERBS: dict[type[Action], str] = {kind: verb for verb, kind in ACTIONS.items()}

@@ -12,7 +12,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ring import commands
+from ring.settings import HostSetting
 from sim import actions
 from sim.machine import Machine, Snapshot
 from sim.network import Connection, Mark
@@ -55,6 +58,7 @@ class Faults:
             actions.Crash: self._crash,
             actions.PowerLoss: self._power_loss,
             actions.Leave: self._leave,
+            actions.Reconfigure: self._reconfigure,
             actions.Pause: self._pause,
             actions.Jump: self._jump,
             actions.AuthAway: self._auth_away,
@@ -77,6 +81,7 @@ class Faults:
         world = self._world
         verb = actions.verb_of(action)
         self.counts[verb] += 1
+        world.promises.faults.disturbed_at = world.now
         words = actions.format_action(action).split()[2:]
         world.trace.add(world.now, "-----", f"! {verb}", " ".join(words))
         self._performers[type(action)](action)
@@ -85,6 +90,7 @@ class Faults:
         """End everything that is wrong."""
         world = self._world
         world.trace.add(world.now, "-----", "! heal")
+        world.promises.faults.disturbed_at = world.now
         for end in list(self._active.values()):
             end()
         self._active.clear()
@@ -250,6 +256,25 @@ class Faults:
         self._world.trouble_begins("leave")()
         self._lasts(action.seconds, lambda: self._start(machine))
 
+    def _reconfigure(self, action: actions.Reconfigure) -> None:
+        """What a lone director forgets so, the ring of others remembers."""
+        machine = self._machine(action.director)
+        if machine.is_off or machine.is_paused:
+            return
+        world = self._world
+        ip = world.host_ip(action.host)
+        settings = machine.settings
+        hosts = tuple(host for host in settings.hosts if host.ip != ip)
+        if len(hosts) == len(settings.hosts):
+            hosts = (*hosts, HostSetting(ip=ip, tag=world.tag_of(action.host)))
+        machine.settings = attrs.evolve(settings, hosts=hosts)
+        if len(world.live()) == 1:
+            world.promises.forgotten(ip)
+        self._memory_lost(machine)
+        machine.shut_down()
+        world.trouble_begins("leave")()
+        self._lasts(action.seconds, lambda: self._start(machine))
+
     def _pause(self, action: actions.Pause) -> None:
         machine = self._machine(action.director)
         if machine.is_off or machine.is_paused:
@@ -298,8 +323,7 @@ class Faults:
         self._world.administrators.command(number, command)
 
     def _set_weight(self, action: actions.SetWeight) -> None:
-        plan = self._world.plan
-        tag = b"" if action.host % plan.tags == 0 else b"b"
+        tag = self._world.tag_of(action.host)
         ip = self._world.host_ip(action.host)
         self._command(action.director, commands.HostSet(ip=ip, tag=tag, weight=action.weight))
 

@@ -47,6 +47,7 @@ def heal(world: World) -> None:
     check_weights(world)
     world.workload.is_open = False
     _await_users(world)
+    world.final_users = users_of(world.live()[0])
     world.workload.close()
     world.trace.add(world.now, "-----", "! everybody leaves")
     skew_s = 2 * world.plan.skew_s + world.promises.worst_jump_s  # users from the future
@@ -91,6 +92,18 @@ def hosts_trouble(world: World) -> str:
     if len(lists) > 1:
         return "; ".join(f"{m.lane}: {hosts_of(m)}" for m in world.live())
     return ring_trouble(world)
+
+
+def users_of(machine: Machine) -> tuple[str, ...]:
+    """Return where a director has the users that it knows, by their numbers."""
+    node, world = machine.node, machine.world
+    assert node is not None
+    found = []
+    for user in world.workload.users:
+        current = node.user_status(user.user_hash, user.tag, world.now).current
+        if current is not None:
+            found.append(f"{user.number} {current.ip}")
+    return tuple(found)
 
 
 def hosts_of(machine: Machine) -> tuple[str, ...]:

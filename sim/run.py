@@ -103,5 +103,5 @@ def _outcome(world: World, violation: Violation | None) -> Outcome:
         conflicts_settled=promises.conflicts_settled_count,
         worst_conflict_s=promises.worst_conflict_s,
         final_hosts=hosts_of(live[0]) if live else (),
-        final_users=(),
+        final_users=world.final_users,
     )

@@ -297,6 +297,15 @@ def _leave(plan: Plan, stream: Stream, at: float) -> Action:
     return actions.Leave(at=at, director=_director(plan, stream), seconds=_seconds(stream))
 
 
+def _reconfigure(plan: Plan, stream: Stream, at: float) -> Action:
+    return actions.Reconfigure(
+        at=at,
+        director=_director(plan, stream),
+        host=stream.integer(1, plan.hosts + 1),
+        seconds=_seconds(stream),
+    )
+
+
 def _pause(plan: Plan, stream: Stream, at: float) -> Action:
     return actions.Pause(at=at, director=_director(plan, stream), seconds=_seconds(stream))
 
@@ -441,4 +450,5 @@ DRAWERS: dict[str, Drawer] = {
     "kick-user": _kick_user,
     "remove-director": _remove_director,
     "burst": _burst,
+    "reconfigure": _reconfigure,
 }

@@ -5,7 +5,8 @@ still, a clock that is wrong. It has an aftermath, because the ring has to form 
 window around one director, or around one path between two, leaves the ring in one piece, so that it
 only excuses what happens to sessions through these; two such windows at the same time may split the
 ring, and excuse everybody. With native links there are no other excuses but these and those of
-single sessions that nobody could end (`workload.py`).
+single sessions that nobody could end (`workload.py`). With classic links the original's own defects
+are excuses too, each under its name and for a bounded time after something happened to the ring.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
+
+from ring import limits
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -25,6 +28,24 @@ Among our own nodes the halves of a split ring look for each other every 5 s, a 
 not answer is given up after 3 s; the longest that 3,000 runs took was 8.5 s. The original holds a
 failed peer off for 60 s, and returns to its preferred neighbour every 30 s.
 """
+
+
+@attrs.frozen(kw_only=True)
+class Defect:
+    """A weak point of the original: its number in ring-protocol.md section 17, and how long it may
+    show after the last fault or command."""
+
+    number: int
+    shows_s: float
+
+
+CLASSIC_DEFECTS = {
+    "stamps reset by DIRECTOR": Defect(number=2, shows_s=75.0),
+    "export not forwarded": Defect(number=4, shows_s=75.0 + 900.0),  # until the users expire
+    "handshake user on a host that was removed": Defect(number=5, shows_s=75.0),
+    "host change stalls the ring": Defect(number=9, shows_s=150.0 + limits.LOOKUP_TIMEOUT_S),
+    "kill report without a name": Defect(number=13, shows_s=75.0 + limits.MOVE_TIMEOUT_S),
+}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -42,6 +63,7 @@ class Windows:
         self._world = world
         self._windows: list[Window] = []
         self._aftermath_s = AFTERMATH_S[world.plan.codec]
+        self.disturbed_at = 0.0
 
     def open(self, name: str, *directors: int, is_of_clocks: bool = False) -> Callable[[], None]:
         """Open a window and return what closes it."""
@@ -49,6 +71,7 @@ class Windows:
         self._windows.append(window)
 
         def close() -> None:
+            self.disturbed_at = self._world.now
             window.closed_at = min(window.closed_at, self._world.now)
 
         return close
@@ -57,6 +80,12 @@ class Windows:
     def quiet_since(self) -> float:
         """When the last window closed; infinity while one is open."""
         return max((w.closed_at for w in self._windows), default=float("-inf"))
+
+    def is_defect(self, name: str) -> bool:
+        """Tell whether a defect of the original may show now."""
+        if self._world.plan.codec == "native":
+            return False
+        return self._world.now <= self.disturbed_at + CLASSIC_DEFECTS[name].shows_s
 
     def name(self, *directors: int, counts_clocks: bool = True) -> str:
         """Return the name of a window that excuses what happens to these directors' sessions.

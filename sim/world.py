@@ -64,6 +64,7 @@ class World:
         self.serials = itertools.count(1)
         self.reset_mark = Mark.RESET
         self.has_strays = False
+        self.final_users: tuple[str, ...] = ()
         self.troubles: dict[str, tuple[int, float]] = {}
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = itertools.count()
@@ -124,6 +125,10 @@ class World:
                 if machine.number in self._snapshot_takers:
                     machine.snapshots.append(machine.take_snapshot())
         self.at(self.now + 1.0, self._second)
+
+    def tag_of(self, host: int) -> bytes:
+        """Return the tag of a mail host, or of a user, with this number."""
+        return b"" if host % self.plan.tags == 0 else b"b"
 
     @staticmethod
     def host_ip(number: int) -> IpAddress:
@@ -188,7 +193,7 @@ class World:
         ]
         is_classic = plan.codec == "classic" or (plan.codec == "mixed" and number % 2 == 0)
         hosts = tuple(
-            HostSetting(ip=self.host_ip(host), tag=b"" if host % plan.tags == 0 else b"b")
+            HostSetting(ip=self.host_ip(host), tag=self.tag_of(host))
             for host in range(1, plan.hosts + 1)
         )
         return NodeSettings(

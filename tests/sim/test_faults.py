@@ -23,6 +23,7 @@ LINES = {
     "crash": "director=1 snapshot=new seconds=30",
     "power-loss": "director=1 seconds=30",
     "leave": "director=1 seconds=30",
+    "reconfigure": "director=1 host=2 seconds=30",
     "pause": "director=1 seconds=30",
     "jump": "director=1 by_s=100",
     "auth-away": "director=1 seconds=30",
@@ -400,3 +401,17 @@ def test_a_burst_of_logins_comes_within_a_tenth_of_a_second() -> None:
     pass_time(world, 0.11)
 
     assert 30 == world.workload.logins_count
+
+
+def test_reconfigured_director_lacks_a_host_until_the_ring_tells_it() -> None:
+    world = quiet_world()
+    machine = world.machines[0]
+    do(world, "reconfigure", "director=1 host=2 seconds=1")
+    assert machine.is_off
+    assert World.host_ip(2) not in [host.ip for host in machine.settings.hosts]
+    pass_time(world, 10)
+    assert machine.node is not None
+    assert World.host_ip(2) in [host.ip for host in machine.node.hosts]
+    do(world, "reconfigure", "director=1 host=2 seconds=1")
+
+    assert World.host_ip(2) in [host.ip for host in machine.settings.hosts]

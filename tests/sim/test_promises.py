@@ -111,12 +111,12 @@ def test_a_session_that_nobody_could_end_is_excused() -> None:
     assert {"one-host: kick failed": 1} == world.promises.windows
 
 
-def test_the_original_may_lose_a_race() -> None:
+def test_the_original_may_not_have_heard_of_a_user() -> None:
     world = quiet_world(codec="classic")
     for machine_number, ip in ((1, ONE), (2, OTHER)):
         live_session(world, machine_number, ip)
 
-    assert 1 == world.promises.windows["one-host: classic race"]
+    assert 1 == world.promises.windows["one-host: classic export not forwarded"]
 
 
 def test_whoever_was_forgotten_by_an_administrator_may_log_in_elsewhere() -> None:

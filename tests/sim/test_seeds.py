@@ -12,8 +12,10 @@ import os
 import subprocess
 import sys
 
+import attrs
 import pytest
 
+from sim.plan import CODECS
 from sim.run import Outcome, run
 from sim.soak import Drawn, run_seed
 from sim.swarm import draw_plan
@@ -41,6 +43,26 @@ def assert_plays_something(outcomes: list[Outcome]) -> None:
     assert {"native", "classic", "mixed"} == {outcome.plan.codec for outcome in outcomes}
     assert sum(outcome.logins for outcome in outcomes) > 5_000
     assert len({fault for outcome in outcomes for fault in outcome.faults}) > 15
+
+
+COMMANDS = ("weight", "down", "up", "remove-host", "move-user", "move-users", "kick-user")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_administrators_reach_the_same_state_on_every_wire(seed: int) -> None:
+    """Who is known may differ by those who expire just now; where somebody is may not."""
+    plan = draw_plan(seed, faults=COMMANDS, codec="native")
+    native, *others = [run(attrs.evolve(plan, codec=codec)) for codec in CODECS]
+    placed = dict(line.split() for line in native.final_users)
+    for other in others:
+        known = dict(line.split() for line in other.final_users)
+
+        assert native.final_hosts == other.final_hosts
+        assert {u: placed[u] for u in placed.keys() & known} == {
+            u: known[u] for u in placed.keys() & known
+        }
+        assert len(placed.keys() & known) > 0.8 * len(placed)
 
 
 @pytest.mark.slow

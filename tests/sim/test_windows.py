@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sim.windows import AFTERMATH_S
+import pytest
+
+from sim.windows import AFTERMATH_S, CLASSIC_DEFECTS
 from tests.sim.rig import quiet_world
 
 
@@ -57,3 +59,17 @@ def test_wrong_clocks_do_not_excuse_what_clocks_cannot_do() -> None:
 
     assert "clock skew" == faults.name()
     assert "" == faults.name(counts_clocks=False)
+
+
+@pytest.mark.parametrize("codec", ["native", "classic"])
+def test_defects_of_the_original_show_on_its_links_only_and_not_for_ever(codec: str) -> None:
+    world = quiet_world(codec=codec, directors=2)
+    faults = world.promises.faults
+    assert (codec == "classic") is faults.is_defect("stamps reset by DIRECTOR")
+    faults.disturbed_at = world.now - CLASSIC_DEFECTS["stamps reset by DIRECTOR"].shows_s - 1
+
+    assert not faults.is_defect("stamps reset by DIRECTOR")
+
+
+def test_every_defect_is_one_of_the_list() -> None:
+    assert {defect.number for defect in CLASSIC_DEFECTS.values()} <= set(range(1, 19))
