@@ -172,12 +172,21 @@ class Promises:
         )
         if window:
             self.excuse(Promise.ONE_HOST, window, detail)
-        elif self.classic_window(Promise.ONE_HOST, "export not forwarded", detail):
-            window = "classic export not forwarded"
+        elif self.classic_window(
+            Promise.ONE_HOST, defect := self._defect_of(user.user_hash), detail
+        ):
+            window = f"classic {defect}"
         else:
             self.break_(Promise.ONE_HOST, detail)
         self.conflicts_count += 1
         self.open_conflicts[user.number] = Conflict(user=user, began_at=world.now, window=window)
+
+    def _defect_of(self, user_hash: int) -> str:
+        """Return which defect of the original gives this user two hosts."""
+        moved_at = self._moved.get(user_hash, float("-inf"))
+        if moved_at + limits.MOVE_TIMEOUT_S >= self._world.now:
+            return "kill report without a name"
+        return "export not forwarded"
 
     def session_ended(self, session: Session) -> None:
         user = session.user
@@ -407,12 +416,11 @@ class Promises:
         if note.kind == "user_conflict_settled":
             values = dict(note.fields)
             self._conflict_reported(int(str(values["user_hash"])), str(values["loser"]))
+            self._conflict_settled(machine, int(str(values["user_hash"])), fields)
         if note.kind == "move_timed_out":
             self._move_timed_out(machine, dict(note.fields))
         if note.kind == "ring_synced":
             self._ring_synced(machine)
-        if note.kind == "user_conflict_settled":
-            self._conflict_settled(machine, fields)
         if note.kind == "link_broke_protocol" and not self._world.has_strays:
             if "broke the protocol" in fields:
                 return  # a consequence of an earlier one, which was judged
@@ -422,12 +430,12 @@ class Promises:
                 return
             self.break_(Promise.NO_BUG, f"{machine.lane} refused a director of ours: {fields}")
 
-    def _conflict_settled(self, machine: Machine, fields: str) -> None:
+    def _conflict_settled(self, machine: Machine, user_hash: int, fields: str) -> None:
         """Two directors gave a user two hosts, whether or not it had sessions on both by then."""
         detail = f"{machine.lane} heard of two hosts for one user: {fields}"
         if window := self.window():
             self.excuse(Promise.ONE_HOST, window, detail)
-        elif not self.classic_window(Promise.ONE_HOST, "race", detail):
+        elif not self.classic_window(Promise.ONE_HOST, self._defect_of(user_hash), detail):
             self.break_(Promise.ONE_HOST, detail)
 
     def _ring_synced(self, machine: Machine) -> None:
@@ -445,7 +453,7 @@ class Promises:
             detail = f"{machine.lane} is synced with {other.lane}, which has other mail hosts"
             if window := self.window():
                 self.excuse(Promise.SAME_HOSTS, window, detail)
-            elif not self.classic_window(Promise.SAME_HOSTS, "race", detail):
+            elif not self.classic_window(Promise.SAME_HOSTS, "host edits that overlap", detail):
                 self.break_(Promise.SAME_HOSTS, detail)
 
     def _move_timed_out(self, machine: Machine, fields: dict[str, object]) -> None:

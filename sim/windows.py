@@ -44,6 +44,7 @@ CLASSIC_DEFECTS = {
     "export not forwarded": Defect(number=4, shows_s=75.0 + 900.0),  # until the users expire
     "handshake user on a host that was removed": Defect(number=5, shows_s=75.0),
     "host change stalls the ring": Defect(number=9, shows_s=150.0 + limits.LOOKUP_TIMEOUT_S),
+    "host edits that overlap": Defect(number=11, shows_s=75.0),
     "kill report without a name": Defect(number=13, shows_s=75.0 + limits.MOVE_TIMEOUT_S),
 }
 
