@@ -128,12 +128,20 @@ def test_a_weak_mark_may_be_copied_a_few_times() -> None:
         world.wire.sent(end, [weak])
 
 
-def test_the_protocol_of_the_original_has_an_excuse() -> None:
+def test_stamps_that_the_original_forgets_are_an_excuse() -> None:
     world = quiet_world(codec="classic")
     end, _ = ends(world)
-    world.wire.sent(end, [told(world), told(world)])
+    command = HostRemove(stamp=Stamp(origin=end.machine.address, sequence=99), ip=HERE)
+    world.wire.sent(end, [command, command])
 
-    assert 1 == world.promises.windows["quiet: classic echo"]
+    assert 1 == world.promises.windows["quiet: classic stamps reset by DIRECTOR"]
+
+
+def test_a_user_that_is_said_twice_has_no_excuse() -> None:
+    world = quiet_world(codec="classic")
+    end, _ = ends(world)
+    with pytest.raises(Broken, match=f"user {USER} sent twice unchanged"):
+        world.wire.sent(end, [told(world), told(world)])
 
 
 def test_whoever_dials_without_end_goes_in_circles() -> None:

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 HANDSHAKE = b"VERSION\tdirector-doveadm\t1\t0\n"
 
+Reply = bytes | Callable[[list[bytes]], bytes]
+
 
 class ScriptedServer:
     """`replies` maps a command's name to the whole reply; a reply of b"" closes the connection.
 
-    Of several replies each is given once, the last again and again. A command without one is
-    answered OK. `is_closing`: every connection ends with its first reply.
+    Of several replies each is given once, the last again and again; a reply that is a function is
+    asked with what was received so far. A command without one is answered OK. `is_closing`: every
+    connection ends with its first reply.
     """
 
     def __init__(
         self,
         directory: Path,
-        replies: Mapping[bytes, bytes | Sequence[bytes]],
+        replies: Mapping[bytes, Reply | Sequence[Reply]],
         *,
         greeting: bytes = HANDSHAKE,
         is_closing: bool = False,
@@ -34,7 +37,7 @@ class ScriptedServer:
         self.path = directory / "director-admin"
         self.received: list[bytes] = []
         self._replies = {
-            name: [reply] if isinstance(reply, bytes) else list(reply)
+            name: [reply] if isinstance(reply, bytes) or callable(reply) else list(reply)
             for name, reply in replies.items()
         }
         self._conversations: list[threading.Thread] = []
@@ -96,4 +99,5 @@ class ScriptedServer:
         replies = self._replies.get(name)
         if replies is None:
             return b"" if name == b"VERSION" else b"OK\n"
-        return (replies.pop(0) if len(replies) > 1 else replies[0]) or None
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        return (reply if isinstance(reply, bytes) else reply(self.received)) or None
