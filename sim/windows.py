@@ -25,8 +25,8 @@ AFTERMATH_S = {"native": 10.0, "classic": 75.0, "mixed": 75.0}
 """How long after a window has closed what happened in it may still show.
 
 Among our own nodes the halves of a split ring look for each other every 5 s, a director that does
-not answer is given up after 3 s; the longest that 3,000 runs took was 8.5 s. The original holds a
-failed peer off for 60 s, and returns to its preferred neighbour every 30 s.
+not answer is given up after 3 s. The original holds a failed peer off for 60 s, and returns to its
+preferred neighbour every 30 s.
 """
 
 
