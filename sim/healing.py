@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ring import limits
-from ring.address import IpAddress
 from ring.hosts import MailHosts
 from ring.lookups import STUCK_WEAK_S, SWEEPS_PER_EXPIRY
 from ring.users import expiry_margin_s
@@ -156,23 +155,11 @@ def _suspects(world: World) -> list[User]:
     for tag in sorted({user.tag for user in users}):
         rows = [row for row, user in enumerate(users) if user.tag == tag]
         hashes = [users[row].user_hash for row in rows]
-        first, *rest = [_places(machine, tag, hashes) for machine in world.live()]
+        first, *rest = [machine.places(tag, hashes) for machine in world.live()]
         for places in rest:
             if places != first:
                 found.update(row for row, a, b in zip(rows, first, places, strict=True) if a != b)
     return [users[row] for row in sorted(found)]
-
-
-def _places(machine: Machine, tag: bytes, hashes: list[int]) -> list[IpAddress | None]:
-    """Return the hosts of these users on one director; None: none, or expired."""
-    node = machine.node
-    assert node is not None
-    pool = node.pools.get(tag)
-    if pool is None:
-        return [None] * len(hashes)
-    ips = [host.ip if host else None for host in node.hosts.by_number]
-    lowest = int(machine.wall) - machine.settings.user_expire_s + 1 << 16
-    return [ips[v & 0xFFFF] if v >= lowest else None for v in pool.table.find_many(hashes)]
 
 
 def _await_users(world: World) -> None:

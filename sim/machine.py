@@ -162,6 +162,17 @@ class Machine:
             snapshot[tag] = hashes, ips, timestamps
         return snapshot
 
+    def places(self, tag: bytes, hashes: list[int]) -> list[IpAddress | None]:
+        """Return the hosts of these users by its table; None: none, or expired."""
+        node = self.node
+        assert node is not None
+        pool = node.pools.get(tag)
+        if pool is None:
+            return [None] * len(hashes)
+        ips = [host.ip if host else None for host in node.hosts.by_number]
+        lowest = int(self.wall) - self.settings.user_expire_s + 1 << 16
+        return [ips[v & 0xFFFF] if v >= lowest else None for v in pool.table.find_many(hashes)]
+
     # --- stimuli ----------------------------------------------------------------------------------
 
     def post(self, action: Callable[..., None], *arguments: object) -> None:

@@ -417,6 +417,8 @@ class Promises:
             values = dict(note.fields)
             self._conflict_reported(int(str(values["user_hash"])), str(values["loser"]))
             self._conflict_settled(machine, int(str(values["user_hash"])), fields)
+        if note.kind == "host_went_down":
+            self._host_went_down(machine, dict(note.fields)["host"])
         if note.kind == "move_timed_out":
             self._move_timed_out(machine, dict(note.fields))
         if note.kind == "ring_synced":
@@ -429,6 +431,18 @@ class Promises:
             ):
                 return
             self.break_(Promise.NO_BUG, f"{machine.lane} refused a director of ours: {fields}")
+
+    def _host_went_down(self, machine: Machine, ip: object) -> None:
+        """Whom it has stays there, even if it has not logged in since a flush sent it there."""
+        users = self._world.workload.users
+        for tag in {user.tag for user in users}:
+            rows = [user for user in users if user.tag == tag]
+            places = machine.places(tag, [user.user_hash for user in rows])
+            self._known.update(
+                (user.number, place)
+                for user, place in zip(rows, places, strict=True)
+                if place is not None and place == ip
+            )
 
     def _conflict_settled(self, machine: Machine, user_hash: int, fields: str) -> None:
         """Two directors gave a user two hosts, whether or not it had sessions on both by then."""

@@ -6,6 +6,7 @@ import pytest
 
 from ring import limits
 from ring.address import IpAddress
+from ring.commands import HostDown
 from ring.effects import Kick, KickHash, LookupAnswered, Noted, RunFlushProgram
 from sim.promises import KICKED_S, MOVED_S, SETTLE_S, Broken, Promise
 from sim.randomness import Stream
@@ -171,6 +172,18 @@ def test_users_stay_on_a_host_that_goes_down() -> None:
     world = quiet_world(hosts=2)
     decide(world, ONE)
     set_down(world)
+    decide(world, ONE)
+
+
+def test_users_that_a_flush_sent_to_a_host_stay_when_it_goes_down() -> None:
+    world = quiet_world(directors=1, hosts=2)
+    machine, user = world.machines[0], user_of(world, 1)
+    log_in(world, 2, machine)  # makes the pool
+    assert machine.node is not None
+    host = machine.node.hosts.get(ONE)
+    assert host is not None
+    machine.node.pools[user.tag].table.store(user.user_hash, host.number, int(machine.wall))
+    machine.command("a1", HostDown(ip=ONE))
     decide(world, ONE)
 
 
