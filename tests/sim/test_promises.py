@@ -183,7 +183,7 @@ def test_users_that_a_flush_sent_to_a_host_stay_when_it_goes_down() -> None:
     host = machine.node.hosts.get(ONE)
     assert host is not None
     machine.node.pools[user.tag].table.store(user.user_hash, host.number, int(machine.wall))
-    machine.command("a1", HostDown(ip=ONE))
+    world.administrators.command(1, HostDown(ip=ONE))
     decide(world, ONE)
 
 
