@@ -29,6 +29,11 @@ def director(socket: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _take_interrupts() -> None:
+    """A shell that runs tests in the background lets them, and their children, ignore Control-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class OnTerminal:
     """A `director` command on a pseudo terminal; `shown` is everything it has written there."""
 
@@ -41,6 +46,7 @@ class OnTerminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
+            preexec_fn=_take_interrupts,
         )
         os.close(theirs)
         self.shown = ""
