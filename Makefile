@@ -12,11 +12,12 @@ DOVECOT24_CHROOT ?= /var/tmp/ringdirector-dovecot24
 demo: $(STAMP)
 	$(BIN)/director demo
 
+# Two files at a time, because the tests with real Dovecot mostly wait.
 test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-24: dovecot24
 	DOVECOT24_CHROOT=$(DOVECOT24_CHROOT) $(BIN)/pytest -m interop24
