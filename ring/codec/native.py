@@ -21,7 +21,6 @@ hashes do not compress. A schema library: one table below is the schema.
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
@@ -29,7 +28,8 @@ import attrs
 import msgpack
 
 from ring import limits
-from ring.address import DirectorAddress, IpAddress
+from ring.address import IpAddress
+from ring.codec import kinds
 from ring.errors import LimitExceeded, RemoteProtocolError, ValueRefused, excerpt
 from ring.messages import (
     UNKNOWN_TIMESTAMP,
@@ -51,7 +51,6 @@ from ring.messages import (
     Pong,
     Quit,
     ShardsWanted,
-    Stamp,
     Sync,
     UserKick,
     UserKickField,
@@ -65,10 +64,6 @@ from ring.messages import (
 )
 
 HEADER_BYTES = 4
-SHARDS_COUNT = 256
-UINT32_MAX = 0xFFFFFFFF
-INT64_MIN = -(1 << 63)
-INT64_MAX = (1 << 63) - 1
 
 GOSSIP_NUMBER = 14
 EXPORT_NUMBER = 15
@@ -151,7 +146,7 @@ def _decode_body(frame: bytes, offset: int) -> Message:
         values = _unpack_array(body)
         number = values[0] if values else None
         if type(number) is not int:
-            raise ValueRefused(f"message number {_shown(number)}, expected a number")
+            raise ValueRefused(f"message number {kinds.shown(number)}, expected a number")
         name = f"frame {number}"
         if number in (GOSSIP_NUMBER, EXPORT_NUMBER):
             name = "Users"
@@ -174,7 +169,7 @@ def _unpack_array(body: bytes) -> tuple[object, ...]:
     except ValueError as error:
         raise ValueRefused(f"{excerpt(str(error).encode())}, expected one msgpack array") from None
     if not isinstance(values, tuple):
-        raise ValueRefused(f"{_shown(values)}, expected a msgpack array")
+        raise ValueRefused(f"{kinds.shown(values)}, expected a msgpack array")
     return values
 
 
@@ -186,14 +181,8 @@ def _unpack_fields(shape: Shape, values: tuple[object, ...]) -> Message:
         try:
             fields[name] = kind.unpack(value)
         except ValueRefused as error:
-            raise ValueRefused(f"{name} {_shown(value)}, expected {error}") from None
+            raise ValueRefused(f"{name} {kinds.shown(value)}, expected {error}") from None
     return shape.make(**fields)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple | list):  # may be nested as deeply as the peer likes
-        return f"array of {len(value)}" if isinstance(value, tuple) else f"map of {len(value)}"
-    return excerpt(repr(value).encode())
 
 
 # --- users ------------------------------------------------------------------------------------
@@ -239,7 +228,7 @@ def _unpack_users(values: tuple[object, ...], frame: bytes) -> Users:
     is_handshake = not frame
     if len(values) < 5:
         raise ValueRefused(f"{len(values)} fields, expected at least 5")
-    packed = _bytes("hashes", values[0])
+    packed = kinds.bytes_of("hashes", values[0])
     count = len(packed) // 4
     if len(packed) % 4 or not 0 < count <= limits.FRAME_USERS_MAX:
         raise ValueRefused(
@@ -247,10 +236,10 @@ def _unpack_users(values: tuple[object, ...], frame: bytes) -> Users:
         )
     hashes = struct.unpack(f"<{count}I", packed)
     if 0 in hashes:
-        raise ValueRefused(f"hash 0 in row {hashes.index(0)}, expected 1 to {UINT32_MAX}")
+        raise ValueRefused(f"hash 0 in row {hashes.index(0)}, expected 1 to {kinds.UINT32_MAX}")
     earliest = values[1]
     if type(earliest) is not int or not 0 <= earliest < UNKNOWN_TIMESTAMP:
-        raise ValueRefused(f"time {_shown(earliest)}, expected 0 to {UNKNOWN_TIMESTAMP - 1}")
+        raise ValueRefused(f"time {kinds.shown(earliest)}, expected 0 to {UNKNOWN_TIMESTAMP - 1}")
     deltas = _unpack_column("times", values[2], count)
     if earliest + max(deltas) >= UNKNOWN_TIMESTAMP:
         raise ValueRefused(f"time {earliest + max(deltas)}, expected under {UNKNOWN_TIMESTAMP}")
@@ -270,7 +259,7 @@ def _unpack_users(values: tuple[object, ...], frame: bytes) -> Users:
 
 
 def _unpack_column(name: str, value: object, count: int) -> Sequence[int]:
-    packed = _bytes(name, value)
+    packed = kinds.bytes_of(name, value)
     if not packed:
         return bytes(count)
     if len(packed) == count:
@@ -284,167 +273,23 @@ def _unpack_column(name: str, value: object, count: int) -> Sequence[int]:
 
 def _unpack_hosts(value: object) -> list[IpAddress]:
     if not isinstance(value, tuple) or not 0 < len(value) <= limits.HOSTS_MAX:
-        raise ValueRefused(f"hosts {_shown(value)}, expected 1 to {limits.HOSTS_MAX} addresses")
+        raise ValueRefused(
+            f"hosts {kinds.shown(value)}, expected 1 to {limits.HOSTS_MAX} addresses"
+        )
     try:
-        return [_unpack_ip(ip) for ip in value]
+        return [kinds.unpack_ip(ip) for ip in value]
     except ValueRefused as error:
-        raise ValueRefused(f"hosts {_shown(value)}, expected {error}") from None
+        raise ValueRefused(f"hosts {kinds.shown(value)}, expected {error}") from None
 
 
 def _unpack_weak(value: object, count: int) -> frozenset[int]:
-    packed = _bytes("weak rows", value)
+    packed = kinds.bytes_of("weak rows", value)
     if len(packed) % 2:
         raise ValueRefused(f"weak rows of {len(packed)} bytes, expected 2 each")
     rows = struct.unpack(f"<{len(packed) // 2}H", packed)
     if rows and max(rows) >= count:
         raise ValueRefused(f"weak row {max(rows)}, expected under {count}")
     return frozenset(rows)
-
-
-def _bytes(name: str, value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise ValueRefused(f"{name} {_shown(value)}, expected bytes")
-    return value
-
-
-# --- kinds of fields --------------------------------------------------------------------------
-# `unpack` raises ValueRefused with what was expected; its caller says which field got what.
-
-
-@attrs.frozen
-class _Kind:
-    name: str
-    pack: Callable[..., object]
-    unpack: Callable[[object], object]
-
-
-def _same(value: object) -> object:
-    return value
-
-
-def _integer(name: str, lowest: int, highest: int) -> _Kind:
-    def unpack(value: object) -> int:
-        if type(value) is not int or not lowest <= value <= highest:  # a bool is none
-            raise ValueRefused(f"a number from {lowest} to {highest}")
-        return value
-
-    return _Kind(name, _same, unpack)
-
-
-def _optional(kind: _Kind) -> _Kind:
-    return _Kind(
-        f"{kind.name} or nil",
-        lambda value: None if value is None else kind.pack(value),
-        lambda value: None if value is None else kind.unpack(value),
-    )
-
-
-def _unpack_flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueRefused("true or false")
-    return value
-
-
-def _pack_text(text: bytes) -> bytes:
-    if len(text) > limits.FRAME_TEXT_BYTES_MAX:
-        raise ValueRefused(f"at most {limits.FRAME_TEXT_BYTES_MAX} bytes")
-    return text
-
-
-def _unpack_text(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise ValueRefused("bytes")
-    return _pack_text(value)
-
-
-def _unpack_texts(value: object) -> tuple[bytes, ...]:
-    if not isinstance(value, tuple):
-        raise ValueRefused("an array of bytes")
-    return tuple(_unpack_text(text) for text in value)
-
-
-def _pack_prose(text: str) -> str:
-    return text[: limits.FRAME_TEXT_BYTES_MAX]
-
-
-def _unpack_prose(value: object) -> str:
-    if not isinstance(value, str) or len(value) > limits.FRAME_TEXT_BYTES_MAX:
-        raise ValueRefused(f"a string of at most {limits.FRAME_TEXT_BYTES_MAX} characters")
-    return value
-
-
-def _unpack_ip(value: object) -> IpAddress:
-    if isinstance(value, bytes) and len(value) == 4:
-        return ipaddress.IPv4Address(value)
-    if isinstance(value, bytes) and len(value) == 16:
-        return ipaddress.IPv6Address(value)
-    raise ValueRefused("an address of 4 or 16 bytes")
-
-
-def _pack_place(place: DirectorAddress) -> tuple[bytes, int]:
-    return place.ip.packed, place.port
-
-
-def _unpack_places(value: object) -> tuple[DirectorAddress, ...]:
-    if not isinstance(value, tuple) or len(value) > limits.DIRECTORS_MAX:
-        raise ValueRefused(f"an array of at most {limits.DIRECTORS_MAX} directors")
-    return tuple(_unpack_place(place) for place in value)
-
-
-def _unpack_place(value: object) -> DirectorAddress:
-    if not isinstance(value, tuple) or len(value) < 2:
-        raise ValueRefused("an array of address and port")
-    port = value[1]
-    if type(port) is not int or not 0 < port <= 0xFFFF:
-        raise ValueRefused("a port from 1 to 65535")
-    return DirectorAddress(ip=_unpack_ip(value[0]), port=port)
-
-
-def _unpack_stamp(value: object) -> Stamp:
-    if not isinstance(value, tuple) or len(value) < 3:
-        raise ValueRefused("an array of address, port and sequence")
-    sequence = value[2]
-    if type(sequence) is not int or not 0 <= sequence <= UINT32_MAX:
-        raise ValueRefused(f"a sequence from 0 to {UINT32_MAX}")
-    return Stamp(origin=_unpack_place(value), sequence=sequence)
-
-
-def _unpack_digests(value: object) -> tuple[int, ...]:
-    packed = _bytes("digests", value)
-    if len(packed) % 8 or len(packed) > 8 * SHARDS_COUNT:
-        raise ValueRefused(f"8 bytes for each of at most {SHARDS_COUNT} shards")
-    return struct.unpack(f"<{len(packed) // 8}Q", packed)
-
-
-def _unpack_shards(value: object) -> tuple[int, ...]:
-    packed = _bytes("shards", value)
-    if len(packed) > SHARDS_COUNT:
-        raise ValueRefused(f"a byte for each of at most {SHARDS_COUNT} shards")
-    return tuple(packed)
-
-
-_UINT32 = _integer("u32", 0, UINT32_MAX)
-_HASH = _integer("hash", 1, UINT32_MAX)
-_WEIGHT = _integer("weight", 0, limits.RING_WEIGHT_MAX)
-_SECONDS = _integer("seconds", INT64_MIN, INT64_MAX)
-_SIZE = _integer("size", 0, INT64_MAX)
-_FLAG = _Kind("flag", _same, _unpack_flag)
-_TEXT = _Kind("text", _pack_text, _unpack_text)
-_TEXTS = _Kind("texts", lambda texts: [_pack_text(text) for text in texts], _unpack_texts)
-_PROSE = _Kind("prose", _pack_prose, _unpack_prose)
-_IP = _Kind("ip", lambda ip: ip.packed, _unpack_ip)
-_PLACE = _Kind("place", _pack_place, _unpack_place)
-_PLACES = _Kind("places", lambda places: [_pack_place(place) for place in places], _unpack_places)
-_SHARD = _integer("shard", 0, SHARDS_COUNT - 1)
-_DIGESTS = _Kind(
-    "digests", lambda digests: struct.pack(f"<{len(digests)}Q", *digests), _unpack_digests
-)
-_SHARDS = _Kind("shards", bytes, _unpack_shards)
-_STAMP = _Kind(
-    "stamp",
-    lambda stamp: (stamp.origin.ip.packed, stamp.origin.port, stamp.sequence),
-    _unpack_stamp,
-)
 
 
 # --- messages ---------------------------------------------------------------------------------
@@ -456,12 +301,12 @@ class Shape:
 
     number: int
     make: Callable[..., Message]
-    fields: tuple[tuple[str, _Kind], ...]
+    fields: tuple[tuple[str, kinds.Kind], ...]
     required: int
 
 
 def _shape(
-    number: int, make: type[Message], *fields: tuple[str, _Kind], optional: int = 0
+    number: int, make: type[Message], *fields: tuple[str, kinds.Kind], optional: int = 0
 ) -> Shape:
     return Shape(number, make, fields, len(fields) - optional)
 
@@ -469,77 +314,89 @@ def _shape(
 # Append-only. 14 and 15 are the users, gossiped and exported. 1 and 2 have numbers for completeness
 # only: they are always said in classic lines, before frames begin.
 SHAPES = (
-    _shape(1, Version, ("major", _UINT32), ("minor", _UINT32)),
-    _shape(2, Me, ("address", _PLACE), ("wall", _optional(_SECONDS))),
-    _shape(3, Hello, ("director_hash", _PROSE), ("users_count", _SIZE), optional=1),
-    _shape(4, Director, ("address", _PLACE), ("last_sequence", _UINT32), optional=1),
-    _shape(5, DirectorRemove, ("address", _PLACE)),
-    _shape(6, HostsStart, ("is_complete", _FLAG)),
-    _shape(7, HostsEnd, ("is_complete", _FLAG)),
+    _shape(1, Version, ("major", kinds.UINT32), ("minor", kinds.UINT32)),
+    _shape(2, Me, ("address", kinds.PLACE), ("wall", kinds.optional(kinds.SECONDS))),
+    _shape(3, Hello, ("director_hash", kinds.PROSE), ("users_count", kinds.SIZE), optional=1),
+    _shape(4, Director, ("address", kinds.PLACE), ("last_sequence", kinds.UINT32), optional=1),
+    _shape(5, DirectorRemove, ("address", kinds.PLACE)),
+    _shape(6, HostsStart, ("is_complete", kinds.FLAG)),
+    _shape(7, HostsEnd, ("is_complete", kinds.FLAG)),
     _shape(
         8,
         Host,
-        ("stamp", _optional(_STAMP)),
-        ("ip", _IP),
-        ("weight", _WEIGHT),
-        ("tag", _TEXT),
-        ("is_down", _FLAG),
-        ("changed_at", _SECONDS),
-        ("hostname", _TEXT),
+        ("stamp", kinds.optional(kinds.STAMP)),
+        ("ip", kinds.IP),
+        ("weight", kinds.WEIGHT),
+        ("tag", kinds.TEXT),
+        ("is_down", kinds.FLAG),
+        ("changed_at", kinds.SECONDS),
+        ("hostname", kinds.TEXT),
         optional=4,
     ),
-    _shape(9, HostRemove, ("stamp", _STAMP), ("ip", _IP)),
-    _shape(10, HostFlush, ("stamp", _STAMP), ("ip", _IP)),
-    _shape(11, Options, ("names", _TEXTS)),
+    _shape(9, HostRemove, ("stamp", kinds.STAMP), ("ip", kinds.IP)),
+    _shape(10, HostFlush, ("stamp", kinds.STAMP), ("ip", kinds.IP)),
+    _shape(11, Options, ("names", kinds.TEXTS)),
     _shape(12, Done),
-    _shape(13, Quit, ("reason", _PROSE)),
-    _shape(16, UserWeak, ("stamp", _STAMP), ("user_hash", _HASH), ("ip", _IP)),
+    _shape(13, Quit, ("reason", kinds.PROSE)),
+    _shape(16, UserWeak, ("stamp", kinds.STAMP), ("user_hash", kinds.HASH), ("ip", kinds.IP)),
     _shape(
         17,
         UserMove,
-        ("stamp", _STAMP),
-        ("user_hash", _HASH),
-        ("ip", _IP),
-        ("after", _optional(_STAMP)),
+        ("stamp", kinds.STAMP),
+        ("user_hash", kinds.HASH),
+        ("ip", kinds.IP),
+        ("after", kinds.optional(kinds.STAMP)),
         optional=1,
     ),
-    _shape(18, UserKick, ("stamp", _STAMP), ("user", _TEXT)),
-    _shape(19, UserKickField, ("stamp", _STAMP), ("field", _TEXT), ("value", _TEXT)),
-    _shape(20, UserKickHash, ("stamp", _STAMP), ("user_hash", _HASH), ("except_ip", _IP)),
+    _shape(18, UserKick, ("stamp", kinds.STAMP), ("user", kinds.TEXT)),
+    _shape(19, UserKickField, ("stamp", kinds.STAMP), ("field", kinds.TEXT), ("value", kinds.TEXT)),
+    _shape(
+        20, UserKickHash, ("stamp", kinds.STAMP), ("user_hash", kinds.HASH), ("except_ip", kinds.IP)
+    ),
     _shape(
         21,
         UserKilled,
-        ("user_hash", _HASH),
-        ("move", _optional(_STAMP)),
-        ("path", _PLACES),
-        ("ip", _optional(_IP)),
-        ("after", _optional(_STAMP)),
-        ("is_idle", _FLAG),
+        ("user_hash", kinds.HASH),
+        ("move", kinds.optional(kinds.STAMP)),
+        ("path", kinds.PLACES),
+        ("ip", kinds.optional(kinds.IP)),
+        ("after", kinds.optional(kinds.STAMP)),
+        ("is_idle", kinds.FLAG),
         optional=5,
     ),
     _shape(
         22,
         UserKilledEverywhere,
-        ("stamp", _STAMP),
-        ("user_hash", _HASH),
-        ("move", _optional(_STAMP)),
-        ("is_idle", _FLAG),
+        ("stamp", kinds.STAMP),
+        ("user_hash", kinds.HASH),
+        ("move", kinds.optional(kinds.STAMP)),
+        ("is_idle", kinds.FLAG),
         optional=2,
     ),
     _shape(
         23,
         Sync,
-        ("origin", _PLACE),
-        ("sequence", _UINT32),
-        ("minor", _UINT32),
-        ("timestamp", _UINT32),
-        ("hosts_hash", _UINT32),
+        ("origin", kinds.PLACE),
+        ("sequence", kinds.UINT32),
+        ("minor", kinds.UINT32),
+        ("timestamp", kinds.UINT32),
+        ("hosts_hash", kinds.UINT32),
     ),
-    _shape(24, Ping, ("wall", _optional(_SECONDS)), ("unsent_bytes", _optional(_SIZE))),
-    _shape(25, Pong, ("wall", _optional(_SECONDS)), ("unsent_bytes", _optional(_SIZE))),
-    _shape(26, Connect, ("address", _PLACE)),
-    _shape(27, Digests, ("tag", _TEXT), ("first", _SHARD), ("digests", _DIGESTS)),
-    _shape(28, ShardsWanted, ("tag", _TEXT), ("shards", _SHARDS)),
+    _shape(
+        24,
+        Ping,
+        ("wall", kinds.optional(kinds.SECONDS)),
+        ("unsent_bytes", kinds.optional(kinds.SIZE)),
+    ),
+    _shape(
+        25,
+        Pong,
+        ("wall", kinds.optional(kinds.SECONDS)),
+        ("unsent_bytes", kinds.optional(kinds.SIZE)),
+    ),
+    _shape(26, Connect, ("address", kinds.PLACE)),
+    _shape(27, Digests, ("tag", kinds.TEXT), ("first", kinds.SHARD), ("digests", kinds.DIGESTS)),
+    _shape(28, ShardsWanted, ("tag", kinds.TEXT), ("shards", kinds.SHARDS)),
 )
 
 _SHAPES_BY_NUMBER = {shape.number: shape for shape in SHAPES}
