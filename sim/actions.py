@@ -5,7 +5,7 @@ a line: `12.500 pause director=2 seconds=8.000`. Directors, mail hosts and users
 number from 1. A fault that lasts says for how many `seconds`; healing ends all of them.
 
 What an action does is in `faults.py`. To add one: a class here, a line in ACTIONS, a method there,
-and a line in `swarm.py` that says how often it is drawn.
+and in `swarm.py` how it is drawn. `login` is not: it is for scenarios in which nobody else comes.
 """
 
 from __future__ import annotations
@@ -286,6 +286,15 @@ class Burst(Action):
     logins: int
 
 
+@attrs.frozen(kw_only=True)
+class Login(Action):
+    """A user logs in through a director's proxy and stays for so long; never drawn."""
+
+    director: int
+    user: int
+    seconds: float
+
+
 ACTIONS: dict[str, type[Action]] = {
     "partition": Partition,
     "deafen": Deafen,
@@ -317,6 +326,7 @@ ACTIONS: dict[str, type[Action]] = {
     "remove-director": RemoveDirector,
     "burst": Burst,
     "reconfigure": Reconfigure,
+    "login": Login,
 }
 
 VERBS: dict[type[Action], str] = {kind: verb for verb, kind in ACTIONS.items()}

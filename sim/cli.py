@@ -100,12 +100,12 @@ def _drawing(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _kinds(text: str) -> tuple[str, ...]:
-    from sim.actions import ACTIONS
+    from sim.swarm import DRAWERS
 
     if text in ("all", "none"):
-        return tuple(ACTIONS) if text == "all" else ()
+        return tuple(DRAWERS) if text == "all" else ()
     kinds = tuple(filter(None, text.split(",")))
-    unknown = set(kinds) - set(ACTIONS)
+    unknown = set(kinds) - set(DRAWERS)
     if unknown:
         raise click.UsageError(f"no such fault: {', '.join(sorted(unknown))}")
     return kinds

@@ -4,6 +4,9 @@
     broken one-host                             this one was
     longest_wait_s < 1.0                        also conflicts, longest_conflict_s, failed_logins,
     windows > 0                                 parked, kicked, logins, bytes_sent
+    longest_apart_s < 2                         how long directors had a user on different hosts
+    rest_s < 40                                 when everybody was forgotten, having logged out
+    weight 4 == 0                               of a mail host at the end, 0 if it is not there
     longest_wait_s ~ 29.6                       measured: this, give or take a tenth, or a half
     window same-users: classic export ... > 0   how often something was excused under that name
     note move_timed_out == 0                    how often directors noted this
@@ -20,6 +23,7 @@ import re
 from collections.abc import Callable
 
 from sim.run import Outcome
+from sim.world import World
 
 
 def _is_about(value: float, expected: float) -> bool:
@@ -38,6 +42,8 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 _FIGURES: dict[str, Callable[[Outcome], float]] = {
     "longest_wait_s": lambda outcome: max(outcome.waits, default=0.0),
     "longest_conflict_s": lambda outcome: outcome.worst_conflict_s,
+    "longest_apart_s": lambda outcome: outcome.longest_apart_s,
+    "rest_s": lambda outcome: outcome.rest_s,
     "conflicts": lambda outcome: outcome.conflicts,
     "failed_logins": lambda outcome: outcome.failed_logins,
     "parked": lambda outcome: outcome.parked,
@@ -89,6 +95,17 @@ def _figure(name: str, outcome: Outcome) -> float:
         return outcome.windows.get(rest, 0)
     if kind == "note":
         return outcome.notes.get(rest, 0)
+    if kind == "weight":
+        return _weight(outcome, int(rest))
     if name not in _FIGURES:
-        raise ValueError(f"{name!r}: expected one of {', '.join(_FIGURES)}, window X, note X")
+        names = ", ".join(_FIGURES)
+        raise ValueError(f"{name!r}: expected one of {names}, window X, note X, weight N")
     return _FIGURES[name](outcome)
+
+
+def _weight(outcome: Outcome, host: int) -> float:
+    for line in outcome.final_hosts:
+        place, weight, *_ = line.split()
+        if place.startswith(f"{World.host_ip(host)}@"):
+            return float(weight)
+    return 0.0

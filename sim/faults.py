@@ -20,6 +20,7 @@ from sim import actions
 from sim.machine import Machine, Snapshot
 from sim.network import Connection, Mark
 from sim.randomness import Stream
+from sim.workload import Device
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -75,6 +76,7 @@ class Faults:
             actions.KickUser: self._kick_user,
             actions.RemoveDirector: self._remove_director,
             actions.Burst: self._burst,
+            actions.Login: self._login,
         }
 
     def perform(self, action: actions.Action) -> None:
@@ -392,6 +394,12 @@ class Faults:
     def _burst(self, action: actions.Burst) -> None:
         stream = Stream(self._world.plan.seed, "burst", f"{action.at:.3f}")
         self._world.workload.burst(action.logins, stream)
+
+    def _login(self, action: actions.Login) -> None:
+        workload = self._world.workload
+        stream = Stream(self._world.plan.seed, "login", f"{action.at:.3f}", action.user)
+        device = Device(workload.users[action.user - 1], stream, session_s=action.seconds)
+        workload.log_in(device, self._machine(action.director))
 
 
 def _removal(machine: Machine) -> commands.DirectorRemove:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ring import limits
 from ring.hosts import MailHosts
 from ring.lookups import STUCK_WEAK_S, SWEEPS_PER_EXPIRY
-from ring.users import expiry_margin_s
+from sim.agreement import placed_apart, suspects, users_of
 from sim.promises import Promise
 from sim.randomness import digest32
 
@@ -48,11 +48,13 @@ def heal(world: World) -> None:
     _await_users(world)
     world.final_users = users_of(world.live()[0])
     world.workload.close()
-    world.trace.add(world.now, "-----", "! everybody leaves")
+    left_at = world.now
+    world.trace.add(left_at, "-----", "! everybody leaves")
     skew_s = 2 * world.plan.skew_s + world.promises.worst_jump_s  # users from the future
     expire_s = world.plan.expire_s * (1 + 1 / SWEEPS_PER_EXPIRY)
     rest_s = expire_s + STUCK_WEAK_S + limits.MOVE_TIMEOUT_S + skew_s + REST_EXTRA_S
     _await(world, rest_s, Promise.AT_REST, rest_trouble)
+    world.rest_s = world.now - left_at
     _await(world, TALK_S[codec], Promise.QUIET, quiet_trouble)
 
 
@@ -93,18 +95,6 @@ def hosts_trouble(world: World) -> str:
     return ring_trouble(world)
 
 
-def users_of(machine: Machine) -> tuple[str, ...]:
-    """Return where a director has the users that it knows, by their numbers."""
-    node, world = machine.node, machine.world
-    assert node is not None
-    found = []
-    for user in world.workload.users:
-        current = node.user_status(user.user_hash, user.tag, world.now).current
-        if current is not None:
-            found.append(f"{user.number} {current.ip}")
-    return tuple(found)
-
-
 def hosts_of(machine: Machine) -> tuple[str, ...]:
     assert machine.node is not None
     return tuple(
@@ -116,23 +106,10 @@ def hosts_of(machine: Machine) -> tuple[str, ...]:
 # --- same users -------------------------------------------------------------------------------
 
 
-def users_trouble(world: World, suspects: list[User] | None = None) -> str:
+def users_trouble(world: World, among: list[User] | None = None) -> str:
     """Return a user (one of these) that two directors do not agree on, empty if there is none."""
-    live = world.live()
-    plan = world.plan
-    fresh_s = plan.expire_s - expiry_margin_s(plan.expire_s) - 2 * plan.skew_s - STEP_S - 1
-    for user in _suspects(world) if suspects is None else suspects:
-        placed = {}
-        newest = 0
-        for machine in live:
-            assert machine.node is not None
-            status = machine.node.user_status(user.user_hash, user.tag, world.now)
-            placed[machine.lane] = str(status.current.ip) if status.current else "nowhere"
-            if status.expires_at:
-                newest = max(newest, status.expires_at - plan.expire_s)
-        is_from_future = newest > world.true_wall + 2 * plan.skew_s + 1  # a clock had jumped
-        is_fresh = newest + fresh_s > world.true_wall
-        if len(set(placed.values())) > 1 and is_fresh and not is_from_future:
+    for user in suspects(world) if among is None else among:
+        if placed := placed_apart(world, user):
             return f"user {user.number} ({user.user_hash}) is at {placed}"
     if world.promises.open_conflicts and world.plan.codec == "native":
         numbers = [
@@ -145,27 +122,10 @@ def users_trouble(world: World, suspects: list[User] | None = None) -> str:
     return ""
 
 
-def _suspects(world: World) -> list[User]:
-    """Return the users whom the tables place differently.
-
-    By columns, because a hundred directors have ten million entries.
-    """
-    users = world.workload.users
-    found: set[int] = set()
-    for tag in sorted({user.tag for user in users}):
-        rows = [row for row, user in enumerate(users) if user.tag == tag]
-        hashes = [users[row].user_hash for row in rows]
-        first, *rest = [machine.places(tag, hashes) for machine in world.live()]
-        for places in rest:
-            if places != first:
-                found.update(row for row, a, b in zip(rows, first, places, strict=True) if a != b)
-    return [users[row] for row in sorted(found)]
-
-
 def _await_users(world: World) -> None:
     end = world.now + USERS_S[world.plan.codec]
-    suspects = _suspects(world)
-    while problem := users_trouble(world, suspects):
+    among = suspects(world)
+    while problem := users_trouble(world, among):
         if world.now >= end:
             promises = world.promises
             if promises.has_clock_window:  # who had expired by a wrong clock is gone there
@@ -174,8 +134,8 @@ def _await_users(world: World) -> None:
                 promises.break_(Promise.SAME_USERS, problem)
             return
         world.run_until(world.now + STEP_S)
-        if not users_trouble(world, suspects):
-            suspects = _suspects(world)
+        if not users_trouble(world, among):
+            among = suspects(world)
 
 
 # --- at rest ----------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Plan:
     daemon does. `skew_s` is the largest deviation of a machine's clock from true time; `chunk` the
     largest piece a connection delivers, 0 for whole writes. `missing` is how many entries lack in
     the directors' lists of each other. `is_tapped` reads every byte on the wire a second time, to
-    check what is said.
+    check what is said; `is_compared` compares once a second where the directors have users.
     """
 
     seed: int
@@ -63,6 +63,7 @@ class Plan:
     missing: int = 0
     abandon: float = 0.0
     is_tapped: bool = True
+    is_compared: bool = False
     actions: tuple[Action, ...] = ()
 
 

@@ -313,11 +313,12 @@ class Promises:
             window = world.trouble()
         if not window and "kill waiting" in answer.detail:
             window = world.kick_trouble()
+        is_weak = "weak user" in answer.detail
         if window:
             self.excuse(Promise.ANSWERED, window, f"{machine.lane}: {answer.detail}")
-        elif not self.classic_window(
-            Promise.ANSWERED, "host change stalls the ring", answer.detail
-        ):
+        elif is_weak and self.classic_window(Promise.ANSWERED, "weak mark lost", answer.detail):
+            pass
+        elif not self._is_left_missed(answer.detail):
             self.break_(Promise.ANSWERED, f"{machine.lane} failed a login: {answer.detail}")
 
     def check_parked(self) -> None:
@@ -346,8 +347,14 @@ class Promises:
         window = self.window(counts_clocks=False) or self._world.trouble()
         if window:
             self.excuse(Promise.ANSWERED, window, detail)
-        elif not self.classic_window(Promise.ANSWERED, "host change stalls the ring", detail):
+        elif not self._is_left_missed(detail):
             self.break_(Promise.ANSWERED, detail)
+
+    def _is_left_missed(self, detail: str) -> bool:
+        """Excuse, on classic links, a ring in which one waits, or has until now, for a left."""
+        is_missed = "never been synced" in detail or any(map(_lacks_left, self._world.live()))
+        defect = "right neighbour but no left"
+        return is_missed and self.classic_window(Promise.ANSWERED, defect, detail)
 
     def command_forgotten(self, machine: Machine, command: str) -> None:
         self.break_(Promise.ANSWERED, f"{machine.lane} never answered {command}")
@@ -467,7 +474,7 @@ class Promises:
             detail = f"{machine.lane} is synced with {other.lane}, which has other mail hosts"
             if window := self.window():
                 self.excuse(Promise.SAME_HOSTS, window, detail)
-            elif not self.classic_window(Promise.SAME_HOSTS, "host edits that overlap", detail):
+            else:
                 self.break_(Promise.SAME_HOSTS, detail)
 
     def _move_timed_out(self, machine: Machine, fields: dict[str, object]) -> None:
@@ -490,3 +497,9 @@ class Promises:
 def _is_for_move(what: KickHash) -> bool:
     """Tell a move's kick from one that settles a conflict, which nobody waits for."""
     return what.except_ip is None
+
+
+def _lacks_left(machine: Machine) -> bool:
+    assert machine.node is not None
+    roles = {status.role for status in machine.node.directors_status(machine.world.now)}
+    return "right" in roles and "left" not in roles

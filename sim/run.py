@@ -44,6 +44,8 @@ class Outcome:
     conflicts: int
     conflicts_settled: int
     worst_conflict_s: float
+    longest_apart_s: float
+    rest_s: float
     final_hosts: tuple[str, ...]
     final_users: tuple[str, ...]
 
@@ -102,6 +104,8 @@ def _outcome(world: World, violation: Violation | None) -> Outcome:
         conflicts=promises.conflicts_count,
         conflicts_settled=promises.conflicts_settled_count,
         worst_conflict_s=promises.worst_conflict_s,
+        longest_apart_s=world.agreement.longest_apart_s,
+        rest_s=world.rest_s,
         final_hosts=hosts_of(live[0]) if live else (),
         final_users=world.final_users,
     )

@@ -13,7 +13,7 @@ import attrs
 
 from ring.users import expiry_margin_s
 from sim import actions
-from sim.actions import ACTIONS, Action
+from sim.actions import Action
 from sim.plan import Plan, changed
 from sim.randomness import Stream
 
@@ -150,7 +150,7 @@ def _enabled(plan: Plan, stream: Stream) -> set[str]:
     if temper.chance(BUSY_PROBABILITY):
         enabled = {verb for verb in ADMINISTRATION if temper.chance(BUSY_KIND_PROBABILITY)}
     else:
-        enabled = {verb for verb in ACTIONS if stream.chance(KIND_PROBABILITY)}
+        enabled = {verb for verb in DRAWERS if stream.chance(KIND_PROBABILITY)}
     if plan.is_polling:
         enabled.add("weight")  # so that users do not belong any more where they are
     return enabled
@@ -159,7 +159,7 @@ def _enabled(plan: Plan, stream: Stream) -> set[str]:
 def _with_actions(plan: Plan, enabled: set[str], span_s: float) -> Plan:
     """Draw up to ACTIONS_MAX of each kind for each `span_s`."""
     drawn: list[Action] = []
-    for verb in ACTIONS:
+    for verb in DRAWERS:
         if verb not in enabled:
             continue
         stream = Stream(plan.seed, "kind", verb)

@@ -47,8 +47,11 @@ WAITS_MAX = 200_000
 
 @attrs.define(eq=False)
 class Device:
+    """`session_s`: how long its sessions last; None: as long as the plan says, more or less."""
+
     user: User
     stream: Stream
+    session_s: float | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -245,7 +248,8 @@ class Workload:
         session.refreshed_at = world.now
         self.sessions_count += 1
         world.promises.session_begun(session)
-        length_s = session.device.stream.exponential(world.plan.session_s)
+        device = session.device
+        length_s = device.session_s or device.stream.exponential(world.plan.session_s)
         world.at(world.now + length_s, self.end, session, False)
         if length_s > world.plan.expire_s / 2:
             world.at(world.now + world.plan.expire_s / 2, self._refresh, session)

@@ -20,6 +20,7 @@ from ring.node import RingNode
 from ring.settings import HostSetting, NodeSettings
 from sim.actions import Crash
 from sim.administrators import Administrators
+from sim.agreement import Agreement
 from sim.faults import Faults
 from sim.machine import Machine
 from sim.network import Mark, Network
@@ -65,6 +66,7 @@ class World:
         self.reset_mark = Mark.RESET
         self.has_strays = False
         self.final_users: tuple[str, ...] = ()
+        self.rest_s = 0.0
         self.troubles: dict[str, tuple[int, float]] = {}
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = itertools.count()
@@ -78,6 +80,7 @@ class World:
         self.network = Network(self)
         self.wire = Wire(self)
         self.promises = Promises(self)
+        self.agreement = Agreement(self)
         self.administrators = Administrators(self)
         self.machines = [
             Machine(self, number, self._settings(number)) for number in range(1, plan.directors + 1)
@@ -120,6 +123,8 @@ class World:
         self.promises.check_kicks()
         self.promises.check_parked()
         self.administrators.check_answers()
+        if self.plan.is_compared:
+            self.agreement.look()
         if int(self.now) % SNAPSHOT_EVERY_S == 0:
             for machine in self.live():
                 if machine.number in self._snapshot_takers:

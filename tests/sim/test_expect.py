@@ -21,6 +21,8 @@ def calm() -> Outcome:
     return attrs.evolve(
         outcome,
         waits=(0.0, 20.4),
+        longest_apart_s=21.0,
+        rest_s=33.0,
         worst_conflict_s=6.4,
         notes={"move_timed_out": 2},
         windows={"moves: pause": 3, "one-host: crash": 1},
@@ -40,6 +42,10 @@ def calm() -> Outcome:
         "note never_heard_of == 0",
         "window moves: pause >= 3",
         "windows < 5",
+        "longest_apart_s ~ 20",
+        "rest_s < 40",
+        "weight 2 == 100",
+        "weight 9 == 0",
     ],
 )
 def test_a_line_that_is_true_is_met_and_kept(line: str) -> None:

@@ -40,6 +40,7 @@ LINES = {
     "kick-user": "director=1 user=1",
     "remove-director": "director=1 removed=2",
     "burst": "director=1 logins=3",
+    "login": "director=1 user=1 seconds=30",
 }
 
 
@@ -415,3 +416,15 @@ def test_reconfigured_director_lacks_a_host_until_the_ring_tells_it() -> None:
     do(world, "reconfigure", "director=1 host=2 seconds=1")
 
     assert World.host_ip(2) in [host.ip for host in machine.settings.hosts]
+
+
+def test_a_user_logs_in_where_it_is_told_and_stays_as_long_as_it_is_told() -> None:
+    world = quiet_world()
+    do(world, "login", "director=2 user=3 seconds=10")
+    pass_time(world, 9.9)
+    [session] = user_of(world, 3).sessions
+    assert session.machine is world.machines[1]
+    assert session.is_live
+    pass_time(world, 0.3)
+
+    assert session.is_ended

@@ -260,6 +260,35 @@ def test_a_login_fails_only_for_a_reason() -> None:
     assert 1 == world.promises.windows["answered: kick-trouble"]
 
 
+@pytest.mark.parametrize(
+    ("detail", "defect"),
+    [
+        ("ring not handshaked - (Ring has never been synced)", "right neighbour but no left"),
+        ("weak user - queued for 30 secs", "weak mark lost"),
+    ],
+)
+def test_a_login_may_fail_for_a_defect_of_the_original(detail: str, defect: str) -> None:
+    world = quiet_world(codec="classic")
+    fail(world, detail)
+
+    assert {f"answered: classic {defect}": 1} == world.promises.windows
+    with pytest.raises(Broken, match="failed a login"):
+        fail(quiet_world(), detail)
+
+
+def test_a_classic_ring_in_which_one_has_a_right_but_no_left_may_keep_logins_waiting() -> None:
+    world = quiet_world(codec="classic")
+    with pytest.raises(Broken, match="d01 failed a login: ring not synced"):
+        fail(world, "ring not synced")
+    [link] = world.network.between(3, 1)
+    world.network.refuse(1)
+    world.network.reset(link)
+    world.run_until(world.now + 1)
+    fail(world, "ring not synced")
+
+    assert {"answered: classic right neighbour but no left": 1} == world.promises.windows
+
+
 def test_a_lookup_must_not_be_forgotten() -> None:
     world = quiet_world(directors=2)
     forgotten = pending(world)

@@ -15,7 +15,7 @@ import sys
 import attrs
 import pytest
 
-from sim.plan import CODECS
+from sim.plan import CODECS, Plan
 from sim.run import Outcome, run
 from sim.soak import Drawn, run_seed
 from sim.swarm import draw_plan
@@ -35,7 +35,27 @@ def test_no_seed_breaks_a_promise() -> None:
     ]
 
     assert [] == broken
+    assert [] == classic_excuses_of_native_runs(outcomes)
     assert_plays_something(outcomes)
+
+
+def classic_excuses_of_native_runs(outcomes: list[Outcome]) -> list[str]:
+    return [
+        f"seed {outcome.plan.seed}: {window}"
+        for outcome in outcomes
+        for window in outcome.windows
+        if outcome.plan.codec == "native" and ": classic " in window
+    ]
+
+
+def test_a_native_run_with_an_excuse_of_the_original_would_be_seen() -> None:
+    plan = Plan(seed=1, directors=1, users=1, faults_s=3.0)
+    excused = attrs.evolve(run(plan), windows={"one-host: classic export not forwarded": 1})
+    classic = attrs.evolve(excused, plan=attrs.evolve(plan, codec="classic"))
+
+    assert ["seed 1: one-host: classic export not forwarded"] == classic_excuses_of_native_runs(
+        [excused, classic]
+    )
 
 
 def assert_plays_something(outcomes: list[Outcome]) -> None:

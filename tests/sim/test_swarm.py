@@ -25,7 +25,7 @@ def test_a_drawn_plan_can_be_kept_as_a_scenario() -> None:
 def test_every_kind_of_action_is_drawn_and_some_runs_are_calm() -> None:
     drawn = {verb_of(action) for plan in PLANS for action in plan.actions}
 
-    assert set(ACTIONS) == drawn == set(DRAWERS)
+    assert drawn == set(DRAWERS) == set(ACTIONS) - {"login"}
     assert any(not plan.actions for plan in PLANS)
 
 

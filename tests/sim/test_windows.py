@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sim.windows import AFTERMATH_S, CLASSIC_DEFECTS
+from sim.windows import AFTERMATH_S, CLASSIC_DEFECTS, RING, USERS
 from tests.sim.rig import quiet_world
 
 
@@ -71,5 +71,18 @@ def test_defects_of_the_original_show_on_its_links_only_and_not_for_ever(codec: 
     assert not faults.is_defect("stamps reset by DIRECTOR")
 
 
-def test_every_defect_is_one_of_the_list() -> None:
-    assert {defect.number for defect in CLASSIC_DEFECTS.values()} <= set(range(1, 19))
+def test_every_defect_is_one_of_a_list_and_shows_for_a_bounded_time() -> None:
+    counts = {RING: 18, USERS: 15}
+    for defect in CLASSIC_DEFECTS.values():
+        assert 0 < defect.number <= counts[defect.listed_in]
+        assert 0 < defect.shows_s < 1000
+
+
+def test_a_wrong_clock_is_no_fault_that_lasts() -> None:
+    faults = quiet_world().promises.faults
+    faults.open("clock skew", is_of_clocks=True)
+    close = faults.open("pause", 2)
+    assert faults.is_any_open
+    close()
+
+    assert not faults.is_any_open
