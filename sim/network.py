@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 RETRANSMIT_S = 0.2
 """After a path is mended, what was held arrives this much later."""
 
+KNOCK_AGAIN_S = (1.0, 2.0, 4.0)
+"""When a request for a connection that nobody answered is sent again, as Linux does."""
+
 
 class Mark(enum.Enum):
     """What may stand in a pipe besides bytes."""
@@ -337,9 +340,22 @@ class Network:
         if target is None or target is one:
             world.at(world.now, one.post, one.dial_failed, link_id, "no route", one.incarnation)
             return
-        if self.is_cut(one.number, target.number) or self.is_cut(target.number, one.number):
-            return
-        if target.is_off and not target.has_power:
+        self._knock(one, link_id, target, one.incarnation, 0)
+
+    def _knock(
+        self, one: Machine, link_id: int, target: Machine, incarnation: int, count: int
+    ) -> None:
+        """Ask for a connection; nobody answers if the request is lost or the answer would be."""
+        node = one.node
+        if node is None or one.incarnation != incarnation or node.link(link_id) is None:
+            return  # nobody waits any more
+        world = self._world
+        is_deaf = target.is_off and not target.has_power
+        is_cut = self.is_cut(one.number, target.number) or self.is_cut(target.number, one.number)
+        if is_deaf or is_cut:
+            if count < len(KNOCK_AGAIN_S):
+                again = one, link_id, target, incarnation, count + 1
+                world.at(world.now + KNOCK_AGAIN_S[count], self._knock, *again)
             return
         self.connections = [c for c in self.connections if c.is_alive]
         connection = Connection(one, target)

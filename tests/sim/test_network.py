@@ -6,7 +6,7 @@ import pytest
 
 from ring.codec import native
 from ring.messages import NATIVE_MINOR, Ping, Pong
-from sim.network import RETRANSMIT_S, Connection, Pipe, Tap
+from sim.network import KNOCK_AGAIN_S, RETRANSMIT_S, Connection, Pipe, Tap
 from sim.world import World
 from tests.sim.rig import events, quiet_world
 
@@ -112,6 +112,31 @@ def test_dials_are_refused_until_the_fault_is_over() -> None:
     world.run_until(world.now + 10.0)
 
     assert [line for line in events(world, "accepted") if line.endswith("from=d01")]
+
+
+def test_a_request_for_a_connection_is_sent_again_when_the_path_is_mended() -> None:
+    world = quiet_world(directors=2)
+    mend = world.network.cut([(1, 2), (2, 1)])
+    world.machines[1].stop(has_power=True)
+    world.machines[1].start()
+    world.trace.lines.clear()
+    mend()
+    world.run_until(world.now + KNOCK_AGAIN_S[0] + 0.1)
+
+    assert [line for line in events(world, "accepted") if line.endswith("from=d02")]
+
+
+def test_nobody_asks_again_for_a_connection_that_was_given_up() -> None:
+    world = quiet_world(directors=2)
+    world.machines[1].stop(has_power=False)
+    world.machines[0].stop(has_power=True)
+    world.machines[0].start()
+    world.machines[0].stop(has_power=True)
+    world.machines[1].start()
+    world.trace.lines.clear()
+    world.run_until(world.now + sum(KNOCK_AGAIN_S) + 1.0)
+
+    assert [] == events(world, "accepted")
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
