@@ -7,7 +7,7 @@ and numbers are made smaller. Every step is a run, so the result is as reliable 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import attrs
 
@@ -42,10 +42,7 @@ class Shrinker:
         while before != plan and self.runs_count < RUNS_MAX:
             before = plan
             plan = self._fewer_actions(plan)
-            for smaller in self._simpler(plan):
-                if self._fails(smaller):
-                    self._report(f"{_difference(plan, smaller)}")
-                    plan = smaller
+            plan = self._simpler(plan)
         return plan
 
     def _fails(self, plan: Plan) -> bool:
@@ -71,20 +68,26 @@ class Shrinker:
                 size = max(1, size // 2)
         return plan
 
-    def _simpler(self, plan: Plan) -> Iterator[Plan]:
+    def _simpler(self, plan: Plan) -> Plan:
+        """Each step starts from what the one before has reached."""
         for field in attrs.fields(Plan):
-            if field.name in ("seed", "actions", "directors", "users", "codec", "faults_s"):
-                continue
-            if getattr(plan, field.name) != field.default:
-                yield changed(plan, {field.name: field.default})
+            if field.name not in ("seed", "actions", "directors", "users", "codec", "faults_s"):
+                plan = self._with(plan, **{field.name: field.default})
         if plan.directors > _highest_director(plan.actions):
-            yield attrs.evolve(plan, directors=plan.directors - 1)
-        for users in (plan.users // 2, plan.users - 1):
-            if users >= max(1, _highest(plan.actions, "user")):
-                yield attrs.evolve(plan, users=users)
+            plan = self._with(plan, directors=plan.directors - 1)
+        users_min = max(1, _highest(plan.actions, "user"))
+        plan = self._with(plan, users=max(users_min, plan.users // 2))
+        plan = self._with(plan, users=max(users_min, plan.users - 1))
         last = max((action.at for action in plan.actions), default=0.0)
-        if last + 5.0 < plan.faults_s:
-            yield attrs.evolve(plan, faults_s=round(last + 5.0, 3))
+        return self._with(plan, faults_s=min(plan.faults_s, round(last + 5.0, 3)))
+
+    def _with(self, plan: Plan, **values: object) -> Plan:
+        """Return the plan with another setting if it still fails, else as it was."""
+        smaller = changed(plan, values)
+        if smaller == plan or not self._fails(smaller):
+            return plan
+        self._report(_difference(plan, smaller))
+        return smaller
 
 
 def _highest(actions: tuple[Action, ...], *names: str) -> int:
