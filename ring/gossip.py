@@ -204,7 +204,7 @@ class Gossip:
         is_forwarded = not users.is_handshake or self.is_export_forwarded(link)
         if changed and is_forwarded:
             targets = self._targets(link.director)
-            if users.is_handshake and not state.is_handshaked:  # `exports.spread` follows
+            if users.is_handshake and self._is_spread_later(link):
                 targets = [t for t in targets if t.is_telling or not t.takes_frames]
             is_clamped = max(timestamps) > state.wall  # else all are stored as they came
             # What a link tells before its handshake is done, its export tells again, newer perhaps.
@@ -249,6 +249,13 @@ class Gossip:
         (DESIGN.md decision 10).
         """
         return link.is_native
+
+    def _is_spread_later(self, link: Link) -> bool:
+        """Tell whether `exports.spread` will tell the others what this link tells us.
+
+        It compares when a handshake ends; what comes after that has only us to pass it on.
+        """
+        return not self._state.is_handshaked and not link.is_done
 
     def _merge_one(
         self,
