@@ -33,6 +33,7 @@ class HostList:
         self._state = state
         self._gossip = gossip
         self._sync = sync
+        self._has_taken_hosts = False
 
     # --- our administrator's changes --------------------------------------------------------------
 
@@ -94,9 +95,14 @@ class HostList:
     # --- the ring's changes -----------------------------------------------------------------------
 
     def block_started(self, link: Link, message: HostsStart) -> None:
-        """A left neighbour lists its hosts: take them, ignore them, or merge (section 7.2)."""
+        """A left neighbour lists its hosts: take them, ignore them, or merge (section 7.2).
+
+        Hosts are taken in place of ours once. The original does so until it is synced, and forgets
+        with them the users that another caller has told it before.
+        """
         state = self._state
-        if message.is_complete and not state.is_handshaked:
+        if message.is_complete and not state.is_handshaked and not self._has_taken_hosts:
+            self._has_taken_hosts = True
             for host in state.hosts:
                 state.hosts.remove(host)
             self._sync.start()

@@ -305,6 +305,19 @@ def test_complete_ring_replaces_the_hosts_of_a_newcomer() -> None:
     assert {"10.9.9.9": (50, False)} == hosts(rig)
 
 
+def test_users_told_by_one_complete_ring_member_outlive_the_hosts_that_another_tells() -> None:
+    rig = Rig()
+    rig.dial_in("127.0.1.1").shake(is_complete=1)
+    rig.place(USER, HOSTS[0])
+    other = rig.dial_in("127.0.1.3")
+    other.greet()
+    other.say("HOST-HAND-START\t1", f"HOST\t{HOSTS[0]}\t50\t\tU0\t", "HOST-HAND-END\t1")
+
+    current = rig.node.user_status(USER, b"", rig.now).current
+    assert current is not None
+    assert FIRST == current.ip
+
+
 def test_hosts_of_a_newcomer_are_ignored_by_a_complete_ring_until_the_block_ends() -> None:
     rig = Rig()
     rig.ring()
