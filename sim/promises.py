@@ -24,7 +24,7 @@ when it was to be kicked, an administrator told the ring to forget its user.
 from __future__ import annotations
 
 import enum
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
@@ -96,6 +96,15 @@ class Conflict:
     window: str
 
 
+@attrs.frozen(kw_only=True)
+class Reported:
+    """A session on the losing host of a conflict; `is_own`: of the director that said so."""
+
+    at: float
+    session: Session
+    is_own: bool
+
+
 class Promises:
     def __init__(self, world: World) -> None:
         self._world = world
@@ -108,7 +117,7 @@ class Promises:
         self.worst_jump_s = 0.0
         self.has_clock_window = False
         self.open_conflicts: dict[int, Conflict] = {}
-        self._to_be_kicked: list[tuple[float, Session]] = []
+        self._to_be_kicked: deque[Reported] = deque()
         self._forgotten: dict[IpAddress, float] = {}
         self._known: set[tuple[int, IpAddress]] = set()
         self._killing: dict[int, set[int]] = {}
@@ -217,24 +226,31 @@ class Promises:
                 self.break_(Promise.SETTLED, detail)
             del self.open_conflicts[conflict.user.number]
 
-    def _conflict_reported(self, user_hash: int, loser: str) -> None:
-        """A director says that two hosts had a user: whoever is on the loser is to be kicked."""
+    def _conflict_reported(self, machine: Machine, user_hash: int, loser: str) -> None:
+        """A director says that two hosts had a user: whoever is on the loser is to be kicked.
+
+        Its own sessions in any case; those of others if everybody can be told.
+        """
         world = self._world
-        if world.now < self.faults.quiet_since or not world.is_whole():
-            return  # not everybody can be told; `check_conflicts` will see to it
+        is_told = world.now >= self.faults.quiet_since and world.is_whole()
         for user in world.workload.by_hash.get(user_hash, ()):
             for session in user.sessions:
-                if str(session.ip) == loser:
-                    self._to_be_kicked.append((world.now, session))
+                is_own = session.machine is machine
+                if str(session.ip) == loser and (is_own or is_told):
+                    reported = Reported(at=world.now, session=session, is_own=is_own)
+                    self._to_be_kicked.append(reported)
 
     def check_kicks(self) -> None:
         """Every second: has everybody been kicked who was to be?"""
         world = self._world
-        while self._to_be_kicked and self._to_be_kicked[0][0] + KICKED_S < world.now:
-            reported_at, session = self._to_be_kicked.pop(0)
+        while self._to_be_kicked and self._to_be_kicked[0].at + KICKED_S < world.now:
+            reported = self._to_be_kicked.popleft()
+            session = reported.session
             machine = session.machine
-            is_excused = session.excuse or machine.kick_trouble or machine.is_off
-            if session.is_ended or is_excused or reported_at < self.faults.quiet_since:
+            is_excused = session.excuse or machine.is_off or machine.is_paused
+            is_late = machine.resumed_at + KICKED_S > world.now or world.is_kicking_slow()
+            is_told = reported.is_own or reported.at >= self.faults.quiet_since
+            if session.is_ended or is_excused or is_late or not is_told:
                 continue
             detail = (
                 f"user {session.user.number} is still live on {session.ip} through {machine.lane},"
@@ -312,7 +328,7 @@ class Promises:
         if not window and not node.is_synced:
             window = world.trouble()
         if not window and "kill waiting" in answer.detail:
-            window = world.kick_trouble()
+            window = "kick-trouble" if world.is_kicking_slow() else ""
         is_weak = "weak user" in answer.detail
         if window:
             self.excuse(Promise.ANSWERED, window, f"{machine.lane}: {answer.detail}")
@@ -422,8 +438,9 @@ class Promises:
             self.break_(Promise.NO_BUG, f"{machine.lane}: {fields}")
         if note.kind == "user_conflict_settled":
             values = dict(note.fields)
-            self._conflict_reported(int(str(values["user_hash"])), str(values["loser"]))
-            self._conflict_settled(machine, int(str(values["user_hash"])), fields)
+            user_hash = int(str(values["user_hash"]))
+            self._conflict_reported(machine, user_hash, str(values["loser"]))
+            self._conflict_settled(machine, user_hash, fields)
         if note.kind == "host_went_down":
             self._host_went_down(machine, dict(note.fields)["host"])
         if note.kind == "move_timed_out":

@@ -173,14 +173,15 @@ class World:
 
     def trouble(self) -> str:
         """Return what makes things slow now or did until just now."""
-        for name, (count, ended_at) in self.troubles.items():
-            if count or ended_at + AFTERMATH_S[self.plan.codec] >= self.now:
-                return name
-        return ""
+        return next((name for name in self.troubles if self._is_troubled(name)), "")
 
-    def kick_trouble(self) -> str:
-        name = self.trouble()
-        return name if name == "kick-trouble" else ""
+    def is_kicking_slow(self) -> bool:
+        """Tell whether kicks fail or hang somewhere, or did until just now."""
+        return self._is_troubled("kick-trouble")
+
+    def _is_troubled(self, name: str) -> bool:
+        count, ended_at = self.troubles.get(name, (0, float("-inf")))
+        return count > 0 or ended_at + AFTERMATH_S[self.plan.codec] >= self.now
 
     # --- configuration ----------------------------------------------------------------------------
 

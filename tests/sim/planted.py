@@ -21,12 +21,14 @@ import attrs
 
 import ring.lookups
 from ring.directors import Director
+from ring.effects import KickField, KickHash, KickName
 from ring.gossip import Gossip
 from ring.hosts import MailHost
 from ring.link import Link
 from ring.lookups import Lookups
 from ring.messages import Stamp, Sync, UserKilled
 from ring.moves import Move, Moves
+from ring.neighbours import HOLD_OFF_S, Neighbours
 from ring.sync import Synchroniser
 from ring.users import ABSENT, UserTable
 from sim.promises import Promise
@@ -116,6 +118,14 @@ def _merge_in_order_of_arrival(
     return changed, []
 
 
+_kick = Gossip.kick
+
+
+def _kick_for_moves_only(self: Gossip, what: KickName | KickField | KickHash) -> None:
+    if not (isinstance(what, KickHash) and what.except_ip is not None):
+        _kick(self, what)
+
+
 # --- moves --------------------------------------------------------------------------------------
 
 
@@ -163,6 +173,18 @@ def _ignore_hosts_hash(self: Synchroniser, message: Sync) -> None:
     _sync_received(self, attrs.evolve(message, hosts_hash=0))
 
 
+_preferred_due = Neighbours.preferred_due
+
+
+def _return_to_nobody_who_failed(self: Neighbours) -> None:
+    state = self._state
+    preferred = state.directors.preferred_right()
+    if preferred is not None and preferred.has_failed_since(state.now - HOLD_OFF_S):
+        state.timers.set("preferred", state.now + self._sync.preferred_right_s)
+    else:
+        _preferred_due(self)
+
+
 _points = MailHost.points
 
 
@@ -198,6 +220,14 @@ BUGS = (
         "merge",
         _merge_in_order_of_arrival,
     ),
+    PlantedBug(
+        "settles a conflict and closes nothing",
+        Promise.SETTLED,
+        Gossip,
+        "kick",
+        _kick_for_moves_only,
+        first_seed=40,
+    ),
     PlantedBug("drops a USER-KILLED", Promise.MOVES, Moves, "killed_received", _drop_user_killed),
     PlantedBug(
         "releases a move too early", Promise.MOVES, Moves, "_local_done", _release_when_done_here
@@ -226,6 +256,13 @@ BUGS = (
     PlantedBug("forgets to forget users", Promise.AT_REST, UserTable, "sweep", _sweep_nothing),
     PlantedBug(
         "ignores the hosts hash", Promise.SAME_HOSTS, Synchroniser, "received", _ignore_hosts_hash
+    ),
+    PlantedBug(
+        "holds off its preferred neighbour",
+        Promise.ONE_RING,
+        Neighbours,
+        "preferred_due",
+        _return_to_nobody_who_failed,
     ),
     PlantedBug(
         "sends users to a host that is down",

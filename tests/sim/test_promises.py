@@ -95,9 +95,18 @@ def test_two_hosts_are_a_breach_as_soon_as_they_are_reported() -> None:
         reported(world)
 
 
+def test_a_director_that_says_who_lost_closes_its_own_sessions_in_any_window() -> None:
+    world = quiet_world(directors=2)
+    world.promises.faults.open("partition")
+    live_session(world, 1, OTHER)
+    reported(world)
+    with pytest.raises(Broken, match=r"settled broken .* d01, 5 s after that was reported"):
+        world.run_until(world.now + KICKED_S + 2)
+
+
 def test_a_report_is_not_heard_by_a_director_that_is_away() -> None:
     world = quiet_world(directors=2)
-    live_session(world, 1, OTHER)
+    live_session(world, 2, OTHER)
     world.promises.faults.open("partition")
     reported(world)
     world.run_until(world.now + KICKED_S + 2)
