@@ -145,7 +145,9 @@ def _finish_as_initiator(self: Moves, move: Move, *, is_idle: bool = False) -> N
     _finish(self, move, is_idle=is_idle)
 
 
-def _expect_every_kick_to_be_of_a_move(self: Moves, kick_id: int, error: str | None) -> None:
+def _expect_every_kick_to_be_of_a_move(
+    self: Moves, kick_id: int, error: str | None, *, was_idle: bool
+) -> None:
     self._local_done(self._by_kick.pop(kick_id))
 
 
