@@ -35,6 +35,7 @@ class Director:
     sync_copies: int = 0
     delayed_sync: Sync | None = None
     wrong_hosts_hash: int = 0
+    hosts_resent_for: int = 0
     network_failed_at: float | None = None
     protocol_failed_at: float | None = None
     retry_at: float = 0.0

@@ -188,6 +188,9 @@ class Synchroniser:
                 return False
             state.note("hosts_resent", director=origin.address, its_hosts_hash=message.hosts_hash)
             self.resend_hosts()
+            if message.hosts_hash == origin.hosts_resent_for:
+                self.start()  # in vain, so it has one that we lack: ask, even if we were synced
+            origin.hosts_resent_for = message.hosts_hash
             return True
         origin.wrong_hosts_hash = 0
         if state.right is None:

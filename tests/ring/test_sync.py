@@ -230,6 +230,19 @@ def test_two_rounds_in_a_row_with_the_same_wrong_hosts_make_us_tell_all_ours() -
     assert 3 == len(left.heard())
 
 
+def test_hosts_told_in_vain_make_us_ask_for_those_that_we_lack() -> None:
+    """We believe to be synced, so that nobody else hears that our list differs from theirs."""
+    rig = Rig()
+    left, right = rig.ring()
+    left.say(*[foreign(7 + n, hosts_hash="4711") for n in range(2)])
+    assert rig.node.is_synced
+    right.heard()
+    left.say(foreign(9, hosts_hash="4711"))
+
+    assert not rig.node.is_synced
+    assert f"SYNC\t{rig.own_fields}" in right.heard()[-1]
+
+
 def test_right_hosts_and_a_synced_ring_clear_the_first_strike() -> None:
     rig = Rig()
     left, right = rig.ring()
