@@ -384,9 +384,11 @@ class Gossip:
         if stamp is None:
             if not pool.may_forward_weak(message.user_hash):
                 return
-            origin = state.directors.find(message.stamp.origin)
-            assert origin is not None
-            stamp = Stamp(origin=message.stamp.origin, sequence=origin.last_sequence)
+            stamp = message.stamp
+            if not state.is_native_ring:  # as the original; it may hide the command of that number
+                origin = state.directors.find(stamp.origin)
+                assert origin is not None
+                stamp = Stamp(origin=stamp.origin, sequence=origin.last_sequence)
         stored = state.hosts.by_number[packed & 0xFFFF]
         assert stored is not None
         weak = UserWeak(stamp=stamp, user_hash=message.user_hash, ip=stored.ip)

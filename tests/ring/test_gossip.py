@@ -9,7 +9,7 @@ import pytest
 from ring import limits
 from ring.commands import UserKickHash, UserMove
 from ring.effects import Kick, KickField, KickHash, KickName
-from ring.messages import CLASSIC_MINOR
+from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
 from tests.ring.net import Net
 from tests.ring.rig import NOW, Peer, Rig, director, settings
 
@@ -466,6 +466,20 @@ def test_weak_mark_never_travels_on_an_outgoing_link_before_its_handshake_is_don
 
 
 # --- among our own nodes ---
+
+
+def test_weak_mark_passed_on_again_keeps_its_stamp() -> None:
+    """With the last stamp heard of its origin, as on classic links, that would look seen."""
+    rig = Rig(settings(minor=NATIVE_MINOR))
+    rig.serve_alone()
+    one, other = rig.dial_in("127.0.1.1"), rig.dial_in("127.0.1.3")
+    for peer in (one, other):
+        peer.greet()
+    other.heard()
+    mark = f"USER-WEAK\t127.0.1.1\t19001\t3\t{USER}\t{HOST}"
+    one.say(mark, "HOST-REMOVE\t127.0.1.1\t19001\t7\t10.9.9.9", mark)
+
+    assert [mark, mark] == other.heard()
 
 
 def test_users_heard_of_are_passed_on_to_all_others_of_our_kind() -> None:
