@@ -48,6 +48,8 @@ class Members:
             assert right.director is not None
             distance = state.directors.distance
             if distance(director) < distance(right.director):
+                if link.is_native:
+                    self._neighbours.look_nearer_soon()
                 return
         if director.announced_copies >= limits.DIRECTOR_COPIES_MAX:
             return

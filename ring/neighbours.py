@@ -32,7 +32,7 @@ from ring.errors import RemoteProtocolError
 from ring.handshake import Handshake, IncompatibleDirector
 from ring.heartbeat import Heartbeat
 from ring.link import Link, Phase
-from ring.messages import Quit
+from ring.messages import Connect, Quit
 from ring.state import State
 from ring.sync import Synchroniser
 
@@ -40,7 +40,11 @@ FAILURE_UPTIME_S = 40.0
 HOLD_OFF_S = 60.0
 RECONNECT_S = 1.0
 ALONE_AFTER_S = 20.0
+REDIRECT_GRACE_S = 10.0
 """All from ring-protocol.md section 15."""
+
+LOOK_NEARER_S = 0.2
+"""A CONNECT to somebody nearer is usually on its way; it comes within this time, or never."""
 
 SHUTTING_DOWN = "Shutting down"
 
@@ -158,6 +162,25 @@ class Neighbours:
         if not self.has_dialled(preferred):
             self.dial(preferred)
 
+    def look_nearer_soon(self) -> None:
+        """A director nearer than our right neighbour has just been heard from."""
+        timers = self._state.timers
+        if "nearer" not in timers:
+            timers.set("nearer", self._state.now + LOOK_NEARER_S)
+
+    def nearer_due(self) -> None:
+        """Dial the nearest that may live, if it is not our right one (DESIGN.md decision 27)."""
+        state = self._state
+        if state.right is None:
+            return
+        since = state.now - HOLD_OFF_S
+        for director in state.directors.clockwise():
+            if director is state.right.director or self.has_dialled(director):
+                return
+            if not director.is_removed and not director.has_failed_since(since):
+                self.dial(director)
+                return
+
     def right_missed(self) -> None:
         """Unsynced for a while, and nobody is being dialled: start over (section 11.5)."""
         state = self._state
@@ -174,6 +197,28 @@ class Neighbours:
             assert link.director is not None
             self.close(old, f"Replacing with {link.director.address}", elects_left=False)
         self._neighbour_promoted(link)
+        if link.is_native:
+            self.redirect_waiting(link)
+
+    def redirect_waiting(self, left: Link) -> None:
+        """The left lives: send those who wait farther away to it (section 10.1 d)."""
+        state = self._state
+        assert left is state.left
+        assert left.director is not None
+        distance = state.directors.distance
+        for link in list(state.links.values()):
+            if (
+                link.is_incoming
+                and link is not left
+                and link.director is not None
+                and not link.is_leaving
+                and distance(link.director) < distance(left.director)
+            ):
+                self.redirect(link, left.director)
+
+    def redirect(self, link: Link, director: Director) -> None:
+        link.send(Connect(director.address))
+        self.leave_after(link, REDIRECT_GRACE_S, "Timeout waiting for disconnect after CONNECT")
 
     def elect_right(self, link: Link, director: Director) -> None:
         state = self._state

@@ -393,6 +393,8 @@ class RingNode:
                 self._neighbours.connect_right()
             case "preferred":
                 self._neighbours.preferred_due()
+            case "nearer":
+                self._neighbours.nearer_due()
             case "purge":
                 self._members.purge_due()
             case "resync":

@@ -24,7 +24,6 @@ from ring.messages import Director as DirectorMessage
 from ring.neighbours import HOLD_OFF_S, Neighbours
 from ring.state import State
 
-REDIRECT_GRACE_S = 10.0
 WRONG_CONNECT_S = 1.0
 CLOCK_SKEW_S = 1
 """All from ring-protocol.md section 15."""
@@ -133,36 +132,14 @@ class Places:
         assert left.director is not None
         distance = self._state.directors.distance
         if not left.is_verified_by_ping and distance(left.director) > distance(director):
-            self._redirect(link, left.director)
+            self._neighbours.redirect(link, left.director)
 
     def pong_received(self, link: Link) -> None:
         """A neighbour lives; if it is the left and somebody farther waits, that settles it."""
         self._heartbeat.pong_received(link)
         if link.is_verified_by_ping:
             link.is_verified_by_ping = False
-            self._left_verified(link)
-
-    def _left_verified(self, left: Link) -> None:
-        """The left lives: send those who wait farther away to it (section 10.1 d)."""
-        state = self._state
-        assert left is state.left
-        assert left.director is not None
-        distance = state.directors.distance
-        for link in list(state.links.values()):
-            if (
-                link.is_incoming
-                and link is not left
-                and link.director is not None
-                and not link.is_leaving
-                and distance(link.director) < distance(left.director)
-            ):
-                self._redirect(link, left.director)
-
-    def _redirect(self, link: Link, director: Director) -> None:
-        link.send(Connect(director.address))
-        self._neighbours.leave_after(
-            link, REDIRECT_GRACE_S, "Timeout waiting for disconnect after CONNECT"
-        )
+            self._neighbours.redirect_waiting(link)
 
     def connect_received(self, link: Link, message: Connect) -> None:
         """Our right neighbour knows a nearer one for us (section 10.5)."""

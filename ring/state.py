@@ -26,7 +26,7 @@ from ring.users import SHARDS_COUNT, UserTable, expiry_margin_s
 TimerKey: TypeAlias = (
     tuple[Literal["idle", "pong", "leave"], int]  # neighbours.py, heartbeat.py, by link id
     | tuple[Literal["move", "delay"], bytes, int]  # moves.py, by tag and user hash
-    | Literal["reconnect", "preferred"]  # neighbours.py
+    | Literal["reconnect", "preferred", "nearer"]  # neighbours.py
     | Literal["purge"]  # members.py
     | Literal["resync"]  # sync.py
     | Literal["lookups", "sweep"]  # lookups.py

@@ -22,6 +22,9 @@ from ring.state import State
 RESEND_S = 5.0
 """An unsynced node sends its SYNC again this often (section 11.5)."""
 
+NATIVE_RESEND_S = 1.5
+"""The same among our own nodes at first; twice as long each time, up to that."""
+
 STALE_WINDOW_S = 120
 """A lower sequence is believed after all when its timestamp is this much newer (section 11.4)."""
 
@@ -39,6 +42,7 @@ class Synchroniser:
         self._gossip = gossip
         self._heartbeat = heartbeat
         self._repeated_at_wall = 0
+        self._resend_s = RESEND_S
 
     @property
     def preferred_right_s(self) -> float:
@@ -70,7 +74,9 @@ class Synchroniser:
         for link in (state.left, state.right):
             if link is not None:
                 link.is_ping_fast = True
-        state.timers.set("resync", state.now + RESEND_S)
+        right = state.right
+        self._resend_s = NATIVE_RESEND_S if right is not None and right.is_native else RESEND_S
+        state.timers.set("resync", state.now + self._resend_s)
 
     def become_synced(self) -> None:
         """The ring is of one mind, or we are all of it."""
@@ -110,10 +116,11 @@ class Synchroniser:
         )
 
     def resend_due(self) -> None:
-        """No answer for `RESEND_S`: something on the way is slow, or was lost."""
+        """No answer for so long: something on the way is slow, or was lost with a link."""
         state = self._state
         assert not state.is_synced
-        state.timers.set("resync", state.now + RESEND_S)
+        self._resend_s = min(2 * self._resend_s, RESEND_S)
+        state.timers.set("resync", state.now + self._resend_s)
         if state.left is not None and state.right is not None:
             state.note("sync_resent", sequence=state.sync_sequence)
             self.emit()

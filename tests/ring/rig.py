@@ -13,6 +13,7 @@ from ipaddress import ip_address
 import attrs
 
 from ring.address import DirectorAddress, parse_ip
+from ring.codec import native
 from ring.commands import Answer, Command
 from ring.effects import (
     CommandAnswered,
@@ -25,7 +26,7 @@ from ring.effects import (
     KickName,
     Noted,
 )
-from ring.messages import CLASSIC_MINOR
+from ring.messages import CLASSIC_MINOR, NATIVE_MINOR, Done, Hello, Message
 from ring.node import RingNode
 from ring.settings import HostSetting, NodeSettings
 
@@ -110,6 +111,17 @@ class Peer:
 
     def greet(self) -> None:
         self.say("VERSION\tdirector\t1\t9", f"ME\t{self.address.ip}\t{self.address.port}\tNOW")
+
+    def say_native(self, *messages: Message) -> None:
+        """Send frames to the node, all in one read."""
+        self.rig.node.received(self.link_id, b"".join(map(native.encode, messages)), self.rig.now)
+        self.rig.run()
+
+    def shake_natively(self) -> None:
+        """Complete a handshake as a director of ours that knows nothing."""
+        me = f"ME\t{self.address.ip}\t{self.address.port}\tNOW"
+        self.say(f"VERSION\tdirector\t1\t{NATIVE_MINOR}", me)
+        self.say_native(Hello(director_hash="md5"), Done())
 
     def shake(self, is_complete: int = 0) -> None:
         """Complete a handshake as a left neighbour with the standard hosts."""

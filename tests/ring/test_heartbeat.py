@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ring.codec import native
-from ring.messages import NATIVE_MINOR, Done, Hello, Message, Pong
+from ring.messages import NATIVE_MINOR, Pong
 from tests.ring.rig import NOW, Peer, Rig, director, settings
 
 
@@ -71,19 +70,11 @@ def native_pair() -> tuple[Rig, Peer, Peer]:
     rig = Rig(settings(minor=NATIVE_MINOR))
     right, left = rig.accept_dial(), rig.dial_in("127.0.1.1")
     for peer in (right, left):
-        me = f"ME\t{peer.address.ip}\t{peer.address.port}\tNOW"
-        peer.say(f"VERSION\tdirector\t1\t{NATIVE_MINOR}", me)
-        say_native(peer, Hello(director_hash="md5"), Done())
+        peer.shake_natively()
     assert {"left", "right"} == rig.roles().keys()
     for peer in (left, right):
-        say_native(peer, Pong(wall=NOW, unsent_bytes=0))  # to the PING that goes with the SYNC
+        peer.say_native(Pong(wall=NOW, unsent_bytes=0))  # to the PING that goes with the SYNC
     return rig, left, right
-
-
-def say_native(peer: Peer, *messages: Message) -> None:
-    data = b"".join(map(native.encode, messages))
-    peer.rig.node.received(peer.link_id, data, peer.rig.now)
-    peer.rig.run()
 
 
 def test_native_neighbour_is_dead_after_three_silent_seconds() -> None:

@@ -9,8 +9,8 @@ import pytest
 from ring import limits
 from ring.commands import DirectorAdd
 from ring.effects import Dial, Hangup
-from ring.messages import NATIVE_MINOR
-from tests.ring.rig import FIVE, Rig, alone, director, settings, wide_ring
+from ring.messages import NATIVE_MINOR, Director, Quit
+from tests.ring.rig import FIVE, Peer, Rig, alone, director, settings, wide_ring
 
 # --- dialling ---
 
@@ -186,6 +186,80 @@ def test_preferred_right_is_tried_while_the_ring_is_unsynced_too() -> None:
     rig.pass_time(1.1)
 
     assert director("127.0.1.2 19002") == rig.dialled[-1].address
+
+
+# --- between our own nodes, while a ring forms (DESIGN.md decision 27) ---
+
+
+def native_five() -> tuple[Rig, Peer]:
+    """Return 127.0.1.5 of six, that had to take 127.0.1.9 for its right neighbour, and that."""
+    rig = Rig(settings("127.0.1.5", FIVE, minor=NATIVE_MINOR))
+    while rig.dialled[-1].address != director("127.0.1.9"):
+        rig.refuse_dial()
+    right = rig.accept_dial()
+    right.shake_natively()
+    assert "127.0.1.9:19001" == rig.roles()["right"]
+    return rig, right
+
+
+def test_director_nearer_than_the_right_one_is_dialled_soon_after_news_of_it() -> None:
+    rig, right = native_five()
+    news = Director(director("127.0.1.7"))
+    dials = len(rig.dialled)
+    right.say_native(news, news)
+    rig.pass_time(0.1, step=0.1)
+    assert dials == len(rig.dialled)
+    rig.pass_time(0.2, step=0.1)
+    assert director("127.0.1.7") == rig.dialled[-1].address
+    right.say_native(news)
+    rig.pass_time(0.3, step=0.1)
+
+    assert dials + 1 == len(rig.dialled)
+
+
+@pytest.mark.parametrize("news", ["127.0.1.3", "127.0.1.9"])
+def test_director_that_is_not_nearer_is_not_dialled(news: str) -> None:
+    rig, right = native_five()
+    dials = len(rig.dialled)
+    right.say_native(Director(director(news)))
+    rig.pass_time(0.3, step=0.1)
+
+    assert dials == len(rig.dialled)
+
+
+def test_nearer_director_that_refuses_again_leaves_the_right_one_where_it_is() -> None:
+    rig, right = native_five()
+    for _ in range(2):
+        right.say_native(Director(director("127.0.1.7")))
+        rig.pass_time(0.3, step=0.1)
+        rig.refuse_dial()
+
+    assert "127.0.1.9:19001" == rig.roles()["right"]
+
+
+def test_nearer_director_is_looked_for_elsewhere_if_the_right_one_is_lost_meanwhile() -> None:
+    rig, right = native_five()
+    right.say_native(Director(director("127.0.1.7")))
+    rig.hang_up(right)
+    assert director("127.0.1.7") == rig.dialled[-1].address
+    dials = len(rig.dialled)
+    rig.pass_time(0.3, step=0.1)
+
+    assert dials == len(rig.dialled)
+
+
+def test_whoever_waits_to_be_the_left_is_sent_to_the_one_that_becomes_it() -> None:
+    rig, _ = native_five()
+    first, far, near = (rig.dial_in(f"127.0.1.{number}") for number in (1, 7, 3))
+    for peer in (first, far, near):
+        peer.shake_natively()
+    assert "127.0.1.1:19001" == rig.roles()["left"]
+    first.say_native(Quit("CONNECT requested"))
+    link = rig.node.link(far.link_id)
+
+    assert "127.0.1.3:19001" == rig.roles()["left"]
+    assert link is not None
+    assert link.is_leaving
 
 
 # --- left and right ---

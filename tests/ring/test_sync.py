@@ -8,8 +8,8 @@ import pytest
 
 from ring import limits
 from ring.commands import HostSet
-from ring.messages import NATIVE_MINOR
-from tests.ring.rig import HOSTS, Rig, alone, director, settings
+from ring.messages import NATIVE_MINOR, Pong
+from tests.ring.rig import HOSTS, NOW, Rig, alone, director, settings
 
 FIRST = ip_address(HOSTS[0])
 CHANGE = f"HOST\t127.0.1.1\t19001\t1\t{HOSTS[0]}\t50\t\tU0\t"
@@ -119,6 +119,24 @@ def test_our_round_is_ignored_while_a_neighbour_is_missing() -> None:
 
     assert not rig.node.is_synced
     assert not right.is_closed
+
+
+def test_round_is_sent_again_earlier_between_our_own_nodes() -> None:
+    """While a ring forms, a SYNC is often lost with the link that it was on."""
+    rig = Rig(settings(minor=NATIVE_MINOR))
+    right, left = rig.accept_dial(), rig.dial_in("127.0.1.1")
+    began_at, resent_at = rig.now, []
+    for peer in (right, left):
+        peer.shake_natively()
+    for _ in range(30):
+        before = len(rig.notes("sync_resent"))
+        rig.pass_time(0.5)
+        for peer in (right, left):
+            peer.say_native(Pong(wall=NOW, unsent_bytes=0))
+        if len(rig.notes("sync_resent")) > before:
+            resent_at.append(rig.now - began_at)
+
+    assert [1.5, 4.5, 9.5, 14.5] == resent_at
 
 
 def test_round_is_sent_again_every_five_seconds_until_it_returns() -> None:

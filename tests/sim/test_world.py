@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
@@ -10,7 +11,7 @@ from sim.plan import Plan
 from sim.promises import Broken, Promise
 from sim.windows import AFTERMATH_S
 from sim.world import EPOCH, World
-from tests.sim.rig import quiet_world
+from tests.sim.rig import QUIET, is_one_ring, quiet_world
 
 
 def test_events_of_one_instant_happen_in_the_order_they_were_planned() -> None:
@@ -64,6 +65,19 @@ def test_snapshots_are_taken_where_a_crash_will_ask_for_one() -> None:
     world.run_until(25.0)
 
     assert [0, 2, 0] == [len(machine.snapshots) for machine in world.machines]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_directors_that_start_one_by_one_over_slow_links_are_soon_a_ring(
+    seed: int,
+) -> None:
+    """Whom each dials first is not there yet, and news take up to 0.1 s: it took 20 s."""
+    world = World(attrs.evolve(QUIET, seed=seed, directors=10, latency_s=0.0, jitter_s=0.1))
+    for number, machine in enumerate(world.machines):
+        world.at(0.1 * number, machine.start)
+    world.run_until(0.9 + 3.0)
+
+    assert is_one_ring(world)
 
 
 def test_every_second_director_of_a_mixed_ring_speaks_as_the_original() -> None:
