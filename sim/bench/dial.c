@@ -1,10 +1,10 @@
 /* Preloaded into our daemon where a relay stands between directors: connections
- * to one port go to another, and none is made before the gate opens.
+ * to one port go to another, and the port is not opened before the gate is.
  *
- * BENCH_PORT is the port that is dialled, BENCH_RELAY_PORT where it leads.
- * BENCH_GATE is a path: whoever comes to it first leaves BENCH_GATE.<pid>, and
- * goes on as soon as BENCH_GATE exists. So many directors can be started one by
- * one, and then start to talk in the same moment.
+ * BENCH_PORT is the directors' port, BENCH_RELAY_PORT where who dials it is led.
+ * BENCH_GATE is a path: who wants to open the port leaves BENCH_GATE.<pid>, and
+ * does so as soon as BENCH_GATE exists. So Python has started, and a director
+ * comes into being, for others too, in the moment that a bench chooses.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,22 +28,35 @@ static void wait_at(const char *gate)
 		usleep(500);
 }
 
+static int is_for_port(const struct sockaddr *address, const char *port)
+{
+	return address->sa_family == AF_INET && port != NULL &&
+		ntohs(((const struct sockaddr_in *)address)->sin_port) == atoi(port);
+}
+
+int bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	static int (*next)(int, const struct sockaddr *, socklen_t);
+	const char *gate = getenv("BENCH_GATE");
+
+	if (next == NULL)
+		next = dlsym(RTLD_NEXT, "bind");
+	if (gate != NULL && is_for_port(address, getenv("BENCH_PORT")))
+		wait_at(gate);
+	return next(fd, address, length);
+}
+
 int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
 	static int (*next)(int, const struct sockaddr *, socklen_t);
-	const char *port = getenv("BENCH_PORT"), *relay = getenv("BENCH_RELAY_PORT");
-	const char *gate = getenv("BENCH_GATE");
+	const char *relay = getenv("BENCH_RELAY_PORT");
 	struct sockaddr_in there;
 
 	if (next == NULL)
 		next = dlsym(RTLD_NEXT, "connect");
-	if (address->sa_family != AF_INET || port == NULL || relay == NULL)
+	if (relay == NULL || !is_for_port(address, getenv("BENCH_PORT")))
 		return next(fd, address, length);
 	there = *(const struct sockaddr_in *)address;
-	if (ntohs(there.sin_port) != atoi(port))
-		return next(fd, address, length);
-	if (gate != NULL)
-		wait_at(gate);
 	there.sin_port = htons(atoi(relay));
 	return next(fd, (struct sockaddr *)&there, sizeof(there));
 }

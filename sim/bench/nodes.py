@@ -137,7 +137,7 @@ class Node:
 
     @property
     def is_at_gate(self) -> bool:
-        """Return whether our director has come so far that it wants to dial a neighbour."""
+        """Return whether our director has come so far that it wants to open its port."""
         assert self._director is not None
         return self._gate.with_name(f"gate.{self._director.pid}").exists()
 
