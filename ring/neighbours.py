@@ -197,8 +197,23 @@ class Neighbours:
             assert link.director is not None
             self.close(old, f"Replacing with {link.director.address}", elects_left=False)
         self._neighbour_promoted(link)
+        self._announce_nearer(link)
         if link.is_native:
             self.redirect_waiting(link)
+
+    def _announce_nearer(self, left: Link) -> None:
+        """Send the left to who came nearer while there was none (section 10.1 c)."""
+        state = self._state
+        assert left.director is not None
+        distance = state.directors.distance
+        waiting = [
+            link.director
+            for link in state.links.values()
+            if link.is_incoming and not link.is_leaving and link.director is not None
+        ]
+        nearest = max(waiting, key=distance)
+        if distance(nearest) > distance(left.director):
+            left.send(Connect(nearest.address))
 
     def redirect_waiting(self, left: Link) -> None:
         """The left lives: send those who wait farther away to it (section 10.1 d)."""

@@ -76,6 +76,20 @@ def test_farther_left_that_finishes_is_redirected_to_the_left() -> None:
     assert "127.0.1.3:19001" == rig.roles()["left"]
 
 
+def test_left_is_sent_to_a_nearer_one_that_came_while_there_was_no_left() -> None:
+    rig = Rig(settings("127.0.1.5", FIVE))
+    near, far = rig.dial_in("127.0.1.3"), rig.dial_in("127.0.1.1")
+    near.greet()
+    far.greet()
+    far.say("DONE")
+
+    assert "CONNECT\t127.0.1.3\t19001" == far.heard()[-1]
+    near.say("DONE")
+    rig.hang_up(far)
+
+    assert "127.0.1.3:19001" == rig.roles()["left"]
+
+
 def test_left_that_connects_again_is_told_so_on_its_old_connection() -> None:
     rig = Rig()
     left, _ = rig.ring()
