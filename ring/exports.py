@@ -82,13 +82,21 @@ class Exports:
     def spread(self, source: Link) -> None:
         """We are new, and `source` has told us everything: let everybody else know it too."""
         for link in self._state.links.values():
-            if (
-                link.takes_frames
-                and link.director is not source.director
-                and not link.is_telling
-                and self.users_count()
-            ):
-                self._compare(link, self._new_comparison(link, is_handshake=False))
+            if link.director is not source.director:
+                self._tell_differences(link)
+
+    def users_forgotten(self) -> None:
+        """The users of a host were forgotten, and the ring is of one mind again.
+
+        Who logged in meanwhile is known only where that was heard after the command to forget; if
+        everybody compares with the right neighbour, all know the same again.
+        """
+        if self._state.right is not None:
+            self._tell_differences(self._state.right)
+
+    def _tell_differences(self, link: Link) -> None:
+        if link.takes_frames and not link.is_telling and self.users_count():
+            self._compare(link, self._new_comparison(link, is_handshake=False))
 
     def _new_comparison(self, link: Link, *, is_handshake: bool) -> _Comparison:
         links = self._state.links

@@ -231,6 +231,7 @@ class HostList:
         self._state.note("host_flushed", host=host.ip)
         self._state.reclaim_host_numbers()
         self._state.hosts.forget_users(host)
+        self._state.has_forgotten_users = True
 
 
 def _is_older(message: Host, host: MailHost) -> bool:

@@ -366,6 +366,9 @@ class RingNode:
             state.is_newly_synced = False
             self._moves.ring_synced()
             self._lookups.ring_synced()
+            if state.has_forgotten_users:
+                state.has_forgotten_users = False
+                self._exports.users_forgotten()
         if not state.settled_users and not state.is_changed:
             return
         settled, state.settled_users = state.settled_users, []

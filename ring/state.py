@@ -121,6 +121,7 @@ class State:
         # Anybody: what waits for the ring or for a user is looked at again (node.py, at the end).
         self.is_changed = False
         self.is_newly_synced = False  # sync.py
+        self.has_forgotten_users = False  # host_list.py; until the ring is synced again
         self.settled_users: list[tuple[bytes, int]] = []
 
     @property

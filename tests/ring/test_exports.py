@@ -8,6 +8,7 @@ import pytest
 
 from ring import limits
 from ring.codec import native
+from ring.commands import HostFlush
 from ring.messages import Digests, Message, ShardsWanted
 from tests.ring.net import HOSTS, PIECE_BYTES, Net, address
 from tests.ring.test_frames import users_read
@@ -97,6 +98,19 @@ def test_node_that_joins_between_two_new_ones_passes_on_what_it_is_told() -> Non
     net.run(10)
 
     assert_all_know(net, USERS_COUNT)
+
+
+def test_user_that_logs_in_while_its_host_is_forgotten_elsewhere_is_known_to_all() -> None:
+    """It is forgotten where it logged in, which the command reaches later, and known elsewhere."""
+    net = Net(3)
+    net.start_all()
+    user_hash = 4711
+    host = net.nodes[2].lookup("login", user_hash, b"", net.now)
+    assert host is not None
+    net.nodes[1].command("flush", HostFlush(host.ip), net.now)
+    net.run(1)
+
+    assert [{user_hash}] * 3 == [set(net.users(number)) for number in net.nodes]
 
 
 def test_late_greeting_does_not_ask_a_second_time() -> None:
