@@ -26,6 +26,7 @@ from __future__ import annotations
 import enum
 from collections import Counter, deque
 from collections.abc import Hashable
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import attrs
@@ -47,6 +48,7 @@ SETTLE_S = {"native": 15.0, "classic": 120.0, "mixed": 120.0}
 KICKED_S = 5.0
 """How long a session may live on when the ring is whole and has been told that it must not."""
 
+FORGOTTEN = "users forgotten by an administrator"
 FORGET_SPREAD_S = 5.0
 LOOKUP_SLACK_S = 2.0
 FLUSH_MEMORY_S = 60.0
@@ -160,15 +162,19 @@ class Promises:
         for user in self._world.workload.users:
             for session in user.sessions:
                 if session.ip == ip:
-                    session.excuse = session.excuse or "users forgotten by an administrator"
+                    session.excuse = session.excuse or FORGOTTEN
+
+    def _is_being_forgotten(self, ip: object) -> bool:
+        """Tell whether a command to forget a host's users may still be on its way somewhere."""
+        assert isinstance(ip, IPv4Address)
+        return self._forgotten.get(ip, float("-inf")) + FORGET_SPREAD_S >= self._world.now
 
     # --- one-host -------------------------------------------------------------------------------
 
     def session_begun(self, session: Session) -> None:
         world = self._world
-        at = self._forgotten.get(session.ip)
-        if at is not None and at + FORGET_SPREAD_S >= world.now:
-            session.excuse = session.excuse or "users forgotten by an administrator"
+        if self._is_being_forgotten(session.ip):
+            session.excuse = session.excuse or FORGOTTEN
         user = session.user
         others = [s for s in user.sessions if s.is_live and s.ip != session.ip]
         if not others or user.number in self.open_conflicts:
@@ -440,7 +446,8 @@ class Promises:
             values = dict(note.fields)
             user_hash = int(str(values["user_hash"]))
             self._conflict_reported(machine, user_hash, str(values["loser"]))
-            self._conflict_settled(machine, user_hash, fields)
+            is_forgotten = any(self._is_being_forgotten(values[host]) for host in ("host", "loser"))
+            self._conflict_settled(machine, user_hash, fields, FORGOTTEN if is_forgotten else "")
         if note.kind == "host_went_down":
             self._host_went_down(machine, dict(note.fields)["host"])
         if note.kind == "move_timed_out":
@@ -468,10 +475,10 @@ class Promises:
                 if place is not None and place == ip
             )
 
-    def _conflict_settled(self, machine: Machine, user_hash: int, fields: str) -> None:
+    def _conflict_settled(self, machine: Machine, user_hash: int, fields: str, excuse: str) -> None:
         """Two directors gave a user two hosts, whether or not it had sessions on both by then."""
         detail = f"{machine.lane} heard of two hosts for one user: {fields}"
-        if window := self.window():
+        if window := excuse or self.window():
             self.excuse(Promise.ONE_HOST, window, detail)
         elif not self.classic_window(Promise.ONE_HOST, self._defect_of(user_hash), detail):
             self.break_(Promise.ONE_HOST, detail)

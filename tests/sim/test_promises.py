@@ -8,7 +8,7 @@ from ring import limits
 from ring.address import IpAddress
 from ring.commands import HostDown
 from ring.effects import Kick, KickHash, LookupAnswered, Noted, RunFlushProgram
-from sim.promises import KICKED_S, MOVED_S, SETTLE_S, Broken, Promise
+from sim.promises import FORGET_SPREAD_S, KICKED_S, MOVED_S, SETTLE_S, Broken, Promise
 from sim.randomness import Stream
 from sim.workload import Device, Pending, Session
 from sim.world import World
@@ -136,6 +136,16 @@ def test_whoever_was_forgotten_by_an_administrator_may_log_in_elsewhere() -> Non
     live_session(world, 2, OTHER)
 
     assert "users forgotten by an administrator" == session.excuse
+
+
+def test_two_hosts_are_heard_of_while_an_administrator_lets_users_be_forgotten() -> None:
+    world = quiet_world()
+    world.promises.forgotten(OTHER)
+    reported(world)
+    assert {"one-host: users forgotten by an administrator": 1} == world.promises.windows
+    world.run_until(world.now + FORGET_SPREAD_S + 1)
+    with pytest.raises(Broken, match="heard of two hosts"):
+        reported(world)
 
 
 # --- answered, up-host, moves ---
