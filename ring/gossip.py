@@ -322,6 +322,8 @@ class Gossip:
             is_settled = not is_forced
             if is_forced:
                 current = host
+        else:
+            pool.moving[user_hash] = True
         suppression_s = 0 if is_timed else min(expire_s // 4, UNTIMED_SUPPRESSION_S)
         if timestamp > stored + suppression_s:
             stored = timestamp

@@ -457,6 +457,7 @@ class Moves:
 
         What was heard of another host meanwhile was passed over (row g of users-and-hosts.md
         section 8), and nobody repeats it: so we say anew what we have, and a difference is settled.
+        A move that ends in time says it, among our own nodes, if it did hear of another host.
         """
         move = self._moves[tag, user_hash]
         self._state.note("move_timed_out", user_hash=user_hash, tag=tag, stage=move.stage.value)
@@ -465,21 +466,26 @@ class Moves:
             self._state.effects.append(AbortFlushProgram(move.flush_id))
         if move.kick_id is not None:
             self._by_kick.pop(move.kick_id)
-        self._end(move)
-        packed = self.live_entry(move.pool, user_hash)
-        if packed != ABSENT:
-            number, wall = packed & 0xFFFF, self._state.wall
-            move.pool.table.store(user_hash, number, wall)
-            self._gossip.flood_user(move.pool, user_hash, wall << 16 | number, exclude=None)
+        self._end(move, is_repeated=True)
 
-    def _end(self, move: Move) -> None:
-        key = move.pool.tag, move.user_hash
+    def _end(self, move: Move, *, is_repeated: bool = False) -> None:
+        """The user is where it is to be; say so once more if somebody may believe otherwise."""
+        pool, user_hash = move.pool, move.user_hash
+        key = pool.tag, user_hash
+        if pool.moving[user_hash] and self._state.is_native_ring:
+            self._state.note("move_contradicted", user_hash=user_hash, tag=pool.tag)
+            is_repeated = True
         del self._moves[key]
         self._remember(key, move.stamp)
-        move.pool.clear_moving(move.user_hash)
+        pool.clear_moving(user_hash)
         self._state.timers.cancel(("move", *key))
         self._state.timers.cancel(("delay", *key))
         self._state.settled_users.append(key)
+        packed = self.live_entry(pool, user_hash) if is_repeated else ABSENT
+        if packed != ABSENT:
+            number, wall = packed & 0xFFFF, self._state.wall
+            pool.table.store(user_hash, number, wall)
+            self._gossip.flood_user(pool, user_hash, wall << 16 | number, exclude=None)
 
     def _remember(self, key: tuple[bytes, int], stamp: Stamp | None) -> None:
         """Keep the stamp of a move that has ended for as long as others may still delay."""

@@ -40,13 +40,14 @@ class Pool:
 
     `weak` (lookups.py, gossip.py) and `moving` (moves.py) are side tables of the few users that
     need care; `special` is their union, the one set the hot paths look at. The value of a weak user
-    is how many copies of old weak marks were forwarded for it.
+    is how many copies of old weak marks were forwarded for it, that of a moving one whether another
+    host than its new one was heard of meanwhile.
     """
 
     tag: bytes
     table: UserTable
     weak: dict[int, int] = attrs.Factory(dict)
-    moving: set[int] = attrs.Factory(set)
+    moving: dict[int, bool] = attrs.Factory(dict)
     special: set[int] = attrs.Factory(set)
 
     def mark_weak(self, user_hash: int) -> None:
@@ -68,11 +69,11 @@ class Pool:
             self.special.discard(user_hash)
 
     def mark_moving(self, user_hash: int) -> None:
-        self.moving.add(user_hash)
+        self.moving.setdefault(user_hash, False)
         self.special.add(user_hash)
 
     def clear_moving(self, user_hash: int) -> None:
-        self.moving.discard(user_hash)
+        self.moving.pop(user_hash, None)
         if user_hash not in self.weak:
             self.special.discard(user_hash)
 

@@ -44,7 +44,7 @@ STORM_EVENTS = 20_000
 FORGETTING = ("host_flushed", "host_removed", "host_tag_changed", "all_users_flushed")
 """After these a director may learn the same users again, and pass them on again."""
 
-SAID_AGAIN = ("user_conflict_settled", "move_timed_out")
+SAID_AGAIN = ("user_conflict_settled", "move_contradicted", "move_timed_out")
 """With these a director says on purpose where a user is, changed or not."""
 
 NodeFactory: TypeAlias = Callable[[NodeSettings, float, float], RingNode]

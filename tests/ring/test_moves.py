@@ -595,6 +595,30 @@ def test_round_about_a_move_that_lost_changes_nothing() -> None:
     assert Stage.KILLING is stage(rig)
 
 
+def test_move_that_heard_of_another_host_says_at_its_end_where_the_user_is() -> None:
+    """What the others settled meanwhile was passed over, and nobody would tell it again."""
+    rig, _ = moves_of_two()
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    state = rig.node._state
+    other = state.hosts.get(ip_address(HOSTS[2]))
+    assert other is not None
+    rig.node._gossip.refresh_user(state.pool(b""), USER, other, int(rig.wall), is_weak=False)
+    rig.pass_time(2.1)
+
+    assert [{"user_hash": USER, "tag": b""}] == rig.notes("move_contradicted")
+    assert int(rig.wall) + 900 == rig.node.user_status(USER, b"", rig.now).expires_at
+
+
+def test_move_that_heard_of_no_other_host_ends_in_silence() -> None:
+    rig, _ = moves_of_two()
+    rig.place(USER, HOSTS[0])
+    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
+    rig.pass_time(2.1)
+
+    assert [] == rig.notes("move_contradicted")
+
+
 def right_of(rig: Rig) -> Peer:
     """Return a right neighbour, which the node finds by trying again."""
     while not rig.dialled:

@@ -70,7 +70,8 @@ def test_forgotten_user_is_not_weak_but_its_move_goes_on() -> None:
     users.mark_moving(USER)
     users.forget(USER)
 
-    assert ({}, {USER}, {USER}, 0) == (users.weak, users.moving, users.special, len(users.table))
+    assert ({}, {USER}) == (users.weak, users.special)
+    assert ({USER: False}, 0) == (users.moving, len(users.table))
 
 
 def test_pool_exists_from_its_first_mention_on() -> None:
