@@ -64,6 +64,7 @@ class Machine:
         self.is_paused = False
         self.skew_s = 0.0
         self.first_skew_s = 0.0
+        self.clock_set_at = float("-inf")
         self.bytes_per_s = 0
         self.kick_trouble = ""
         self.flush_trouble = ""
@@ -187,6 +188,7 @@ class Machine:
 
     def set_skew(self, skew_s: float) -> None:
         self.skew_s = skew_s
+        self.clock_set_at = self.world.now
         self.world.wire.forget(self)  # users expire, or come back to life
         self.post(self._clock_set)
 

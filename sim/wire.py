@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 Row = tuple[IpAddress, int]
 EXPIRED_SLACK_S = 1
 
+CLOCK_SET_S = 1.0
+"""What a director said just before its clock was set may be on its way out."""
+
 WEAK_COPIES_MAX = 12
 """Weak marks travel in both directions and are copied a few times on purpose."""
 
@@ -161,7 +164,8 @@ class Wire:
         for row, user_hash in enumerate(message.hashes):
             ip, timestamp = message.hosts[message.host_indexes[row]], message.timestamps[row]
             value = ip, timestamp
-            if timestamp <= oldest and end not in self._slow and not world.plan.batch_s:
+            is_late = end in self._slow or machine.clock_set_at + CLOCK_SET_S >= world.now
+            if timestamp <= oldest and not is_late and not world.plan.batch_s:
                 world.promises.echoed(
                     machine, f"user {user_hash} gossiped {oldest - timestamp} s after its expiry"
                 )

@@ -71,6 +71,16 @@ def test_an_expired_user_is_not_gossiped() -> None:
         world.wire.sent(end, [told(world, age_s=22)])
 
 
+def test_what_is_on_its_way_when_a_clock_is_set_may_look_expired() -> None:
+    world = quiet_world(expire_s=20)
+    end, _ = ends(world)
+    end.machine.set_skew(30.0)
+    world.wire.sent(end, [told(world, age_s=0)])
+    end.machine.clock_set_at -= 2.0
+    with pytest.raises(Broken, match=f"user {USER} gossiped 9 s after its expiry"):
+        world.wire.sent(end, [told(world, age_s=0)])
+
+
 @pytest.mark.parametrize("is_heard", [True, False])
 def test_with_a_weak_mark_a_user_may_be_said_again(is_heard: bool) -> None:
     world = quiet_world()
