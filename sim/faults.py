@@ -234,7 +234,7 @@ class Faults:
             for user in world.workload.users:
                 for session in user.sessions:
                     if session.machine is machine or is_last:
-                        session.excuse = session.excuse or "memory lost"
+                        session.forgive("memory lost", world.now)
 
     def _start(self, machine: Machine, snapshot: Snapshot | None = None) -> None:
         if machine.is_off and machine.number not in self._removed:

@@ -17,8 +17,7 @@ Two more take several runs, which tests/sim/test_seeds.py compares: the same see
 trace, and administrators' work ends in the same state on classic, native and mixed rings.
 
 What a promise may be excused by, and for how long, is in `windows.py`; each excuse is counted by
-name. A session is excused for itself if nobody could end it: its kick failed, its director was away
-when it was to be kicked, an administrator told the ring to forget its user.
+name. A session is excused for itself if nobody could end it (`workload.py` says when and why).
 """
 
 from __future__ import annotations
@@ -116,6 +115,7 @@ class Promises:
         self.conflicts_count = 0
         self.conflicts_settled_count = 0
         self.worst_conflict_s = 0.0
+        self.worst_by_window: dict[str, float] = {}
         self.worst_jump_s = 0.0
         self.has_clock_window = False
         self.open_conflicts: dict[int, Conflict] = {}
@@ -162,7 +162,7 @@ class Promises:
         for user in self._world.workload.users:
             for session in user.sessions:
                 if session.ip == ip:
-                    session.excuse = session.excuse or FORGOTTEN
+                    session.forgive(FORGOTTEN, self._world.now)
 
     def _is_being_forgotten(self, ip: object) -> bool:
         """Tell whether a command to forget a host's users may still be on its way somewhere."""
@@ -174,7 +174,7 @@ class Promises:
     def session_begun(self, session: Session) -> None:
         world = self._world
         if self._is_being_forgotten(session.ip):
-            session.excuse = session.excuse or FORGOTTEN
+            session.forgive(FORGOTTEN, world.now)
         user = session.user
         others = [s for s in user.sessions if s.is_live and s.ip != session.ip]
         if not others or user.number in self.open_conflicts:
@@ -212,6 +212,8 @@ class Promises:
         self.conflicts_settled_count += 1
         seconds = self._world.now - conflict.began_at
         self.worst_conflict_s = max(self.worst_conflict_s, seconds)
+        worst_s = max(self.worst_by_window.get(conflict.window, 0.0), seconds)
+        self.worst_by_window[conflict.window] = worst_s
         self._world.trace.add(
             self._world.now, "-----", "one host again", f"user={user.number} after {seconds:.3f} s"
         )
@@ -253,7 +255,8 @@ class Promises:
             reported = self._to_be_kicked.popleft()
             session = reported.session
             machine = session.machine
-            is_excused = session.excuse or machine.is_off or machine.is_paused
+            is_forgiven = session.excused_at >= reported.at  # of what came later
+            is_excused = is_forgiven or machine.is_off or machine.is_paused
             is_late = machine.resumed_at + KICKED_S > world.now or world.is_kicking_slow()
             is_told = reported.is_own or reported.at >= self.faults.quiet_since
             if session.is_ended or is_excused or is_late or not is_told:

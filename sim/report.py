@@ -30,6 +30,7 @@ class Summary:
     conflicts: int = 0
     conflicts_settled: int = 0
     worst_conflict_s: float = 0.0
+    worst_by_window: dict[str, float] = attrs.Factory(dict)
     codecs: Counter[str] = attrs.Factory(Counter)
     faults: Counter[str] = attrs.Factory(Counter)
     messages: Counter[str] = attrs.Factory(Counter)
@@ -50,6 +51,8 @@ class Summary:
         self.conflicts += outcome.conflicts
         self.conflicts_settled += outcome.conflicts_settled
         self.worst_conflict_s = max(self.worst_conflict_s, outcome.worst_conflict_s)
+        for name, seconds in outcome.worst_by_window.items():
+            self.worst_by_window[name] = max(self.worst_by_window.get(name, 0.0), seconds)
         self.codecs[outcome.plan.codec] += 1
         self.faults.update(outcome.faults)
         self.messages.update(outcome.messages)
@@ -69,6 +72,7 @@ class Summary:
             ("lookup wait", _quantiles(self.waits_ms)),
             ("sessions kicked", f"{self.kicked}"),
             ("conflicts", f"{conflicts}, worst {self.worst_conflict_s:.1f} s"),
+            ("on two hosts for", _worst(self.worst_by_window)),
             ("messages per login", f"{said}, in {self.writes / logins:.1f} writes"),
             ("bytes per login", f"{self.bytes_sent / logins:.0f}"),
             ("faults", f"{self.faults.total()}: {_counts(self.faults)}"),
@@ -86,6 +90,11 @@ class Summary:
 
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
+
+
+def _worst(seconds: dict[str, float]) -> str:
+    """Return how long each of these windows has at most kept a user on two hosts."""
+    return ", ".join(f"{name} {seconds[name]:.1f} s" for name in sorted(seconds)) or "nobody"
 
 
 def _quantiles(waits_ms: Counter[int]) -> str:

@@ -44,6 +44,7 @@ class Outcome:
     conflicts: int
     conflicts_settled: int
     worst_conflict_s: float
+    worst_by_window: dict[str, float]
     longest_apart_s: float
     rest_s: float
     final_hosts: tuple[str, ...]
@@ -104,6 +105,7 @@ def _outcome(world: World, violation: Violation | None) -> Outcome:
         conflicts=promises.conflicts_count,
         conflicts_settled=promises.conflicts_settled_count,
         worst_conflict_s=promises.worst_conflict_s,
+        worst_by_window=dict(promises.worst_by_window),
         longest_apart_s=world.agreement.longest_apart_s,
         rest_s=world.rest_s,
         final_hosts=hosts_of(live[0]) if live else (),

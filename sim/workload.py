@@ -10,6 +10,14 @@ late. A login whose director is gone fails and is tried elsewhere.
 A kick ends, when it is carried out, every session of the user that this machine's director has
 given a host to, even one whose connection to the mail host is still being made; that is what login
 processes do, up to the few milliseconds in which an answer is on its way to them.
+
+Some sessions nobody can end: their kick failed, hung or was lost in a crash, their director was
+away when they were to be kicked or could not refresh them in time, all who knew of them lost their
+memory, or an administrator told the ring to forget their users (which leaves sessions alone on
+purpose). The ring knows hosts of users and not of sessions, and repeats no kick, so no time can be
+named after which such a session must be gone: it lives until it ends by itself. But it is excused
+only from what was before: when a conflict of its user is reported again, it must be closed like any
+other. How long each of these reasons has kept a user on two hosts is in the summary.
 """
 
 from __future__ import annotations
@@ -67,7 +75,8 @@ class User:
 
 @attrs.define(eq=False, kw_only=True)
 class Session:
-    """`is_live` from the moment the mail host sees it; `excuse` why nobody could end it."""
+    """`is_live` from the moment the mail host sees it; `excuse` why nobody could end it, and when
+    that was the last time."""
 
     user: User
     device: Device
@@ -77,6 +86,12 @@ class Session:
     is_ended: bool = False
     refreshed_at: float = 0.0
     excuse: str = ""
+    excused_at: float = float("-inf")
+
+    def forgive(self, excuse: str, now: float) -> None:
+        """Let the session be a second one, until a kick is due that comes later."""
+        self.excuse = self.excuse or excuse
+        self.excused_at = now
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -261,7 +276,7 @@ class Workload:
         expire_s = world.plan.expire_s
         if session.machine.is_off:
             if session.refreshed_at + expire_s - expiry_margin_s(expire_s) < world.now:
-                session.excuse = session.excuse or "director away for long"
+                session.forgive("director away for long", world.now)
             world.at(world.now + RETRY_S, self._refresh, session)
             return
         session.refreshed_at = world.now
@@ -289,7 +304,7 @@ class Workload:
         sessions = list(self._meant(machine, what))
         for session in sessions:
             if is_failing:
-                session.excuse = "kick failed"
+                session.forgive("kick failed", self._world.now)
             else:
                 self.end(session, True)
         return bool(sessions)
@@ -299,7 +314,7 @@ class Workload:
     ) -> None:
         """Nobody there will carry out this kick."""
         for session in self._meant(machine, what):
-            session.excuse = session.excuse or excuse
+            session.forgive(excuse, self._world.now)
 
     def _meant(self, machine: Machine, what: KickName | KickField | KickHash) -> list[Session]:
         if isinstance(what, KickHash):

@@ -104,6 +104,16 @@ def test_a_director_that_says_who_lost_closes_its_own_sessions_in_any_window() -
         world.run_until(world.now + KICKED_S + 2)
 
 
+def test_a_session_is_not_excused_from_what_comes_after_its_excuse() -> None:
+    world = quiet_world(directors=2)
+    world.promises.faults.open("partition")
+    live_session(world, 1, OTHER).forgive("director away when kicked", world.now)
+    world.run_until(world.now + 1.0)
+    reported(world)
+    with pytest.raises(Broken, match=r"settled broken .* d01, 5 s after that was reported"):
+        world.run_until(world.now + KICKED_S + 2)
+
+
 def test_a_report_is_not_heard_by_a_director_that_is_away() -> None:
     world = quiet_world(directors=2)
     live_session(world, 2, OTHER)
@@ -114,7 +124,7 @@ def test_a_report_is_not_heard_by_a_director_that_is_away() -> None:
 
 def test_a_session_that_nobody_could_end_is_excused() -> None:
     world = quiet_world(directors=2)
-    live_session(world, 1, ONE).excuse = "kick failed"
+    live_session(world, 1, ONE).forgive("kick failed", world.now)
     live_session(world, 2, OTHER)
     world.run_until(world.now + 2 * SETTLE_S["native"])
 

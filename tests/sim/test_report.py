@@ -37,12 +37,20 @@ def test_outcomes_are_added_up() -> None:
         conflicts=3,
         conflicts_settled=2,
         worst_conflict_s=1.5,
+        worst_by_window={"crash": 1.5},
     )
-    lines = table(one, attrs.evolve(one, faults={"crash": 1, "pause": 4}, worst_conflict_s=0.5))
+    other = attrs.evolve(
+        one,
+        faults={"crash": 1, "pause": 4},
+        worst_conflict_s=0.5,
+        worst_by_window={"crash": 0.2, "kick failed": 0.5},
+    )
+    lines = table(one, other)
 
     assert "2 (native 2)" == lines["runs"]
     assert "2.00" == lines["virtual hours"]
     assert "6 opened, 4 settled, worst 1.5 s" == lines["conflicts"]
+    assert "crash 1.5 s, kick failed 0.5 s" == lines["on two hosts for"]
     assert "4.0, in 2.0 writes" == lines["messages per login"]
     assert "100" == lines["bytes per login"]
     assert "7: crash 3, pause 4" == lines["faults"]
