@@ -95,16 +95,9 @@ class Moves:
 
     def begin(self, pool: Pool, user_hash: int, host: MailHost) -> None:
         """Move a user, of our own accord, even if it is on its way elsewhere."""
-        overlapped = self._overlapped(pool, user_hash)
-        after = (
-            overlapped.stamp if overlapped is not None else self._last_stamp(pool.tag, user_hash)
-        )
-        self._begin_after(after, pool, user_hash, host)
-
-    def _begin_after(self, after: Stamp | None, pool: Pool, user_hash: int, host: MailHost) -> None:
-        """Move a user; whoever knows of the move `after` lets this one win."""
         stamp = self._gossip.own_stamp()
         overlapped = self._overlapped(pool, user_hash)
+        after = overlapped.stamp if overlapped is not None else self._last_stamp(pool, user_hash)
         message = UserMoveMessage(stamp=stamp, user_hash=user_hash, ip=host.ip, after=after)
         if overlapped is None:
             old = self._reassign(pool, user_hash, host)
@@ -114,9 +107,9 @@ class Moves:
             self._gossip.flood(message, exclude=None)
             self._replace(overlapped, host, stamp, is_ours=True, after=after)
 
-    def _last_stamp(self, tag: bytes, user_hash: int) -> Stamp | None:
+    def _last_stamp(self, pool: Pool, user_hash: int) -> Stamp | None:
         """Return the stamp of the user's last move; others may not have ended it yet."""
-        stamp, _ = self._ended.get((tag, user_hash), (None, 0.0))
+        stamp, _ = self._ended.get((pool.tag, user_hash), (None, 0.0))
         return stamp
 
     def move_received(self, link: Link, message: UserMoveMessage) -> None:
@@ -332,9 +325,7 @@ class Moves:
     def _round_received(self, message: UserKilled) -> None:
         """A round ends where it comes to somebody for the second time, or to whom it is over.
 
-        Who has not heard of the move takes part in it; who knows a better one reports that. If that
-        one is over, nobody waits for it: the user is moved to its host once more, so that whoever
-        missed it hears of it.
+        Who has not heard of the move takes part in it; who knows a better one reports that.
         """
         host = self._state.hosts.get(message.ip) if message.ip is not None else None
         if host is None or message.move is None:
@@ -343,10 +334,6 @@ class Moves:
         key = host.tag, user_hash
         is_closed = self._state.directors.own.address in message.path
         has_ended = key not in self._moves and key in self._ended
-        current = self._moved_on(host, user_hash, stamp) if has_ended else None
-        if current is not None:
-            self._begin_after(stamp, self._state.pool(host.tag), user_hash, current)
-            return
         if not has_ended and not is_closed:
             if key not in self._moves:  # an export may have brought the new host before
                 self._gossip.kick(KickHash(user_hash=user_hash, except_ip=host.ip))
@@ -369,14 +356,6 @@ class Moves:
                 move.stage = Stage.NOTIFY_RECEIVED
             else:
                 self._tell_right(move)
-
-    def _moved_on(self, host: MailHost, user_hash: int, stamp: Stamp) -> MailHost | None:
-        """Return where the user is if another move than this one to `host` was the last here."""
-        pool = self._state.pool(host.tag)
-        packed = self.live_entry(pool, user_hash)
-        current = self._state.hosts.by_number[packed & 0xFFFF] if packed != ABSENT else None
-        is_last = self._last_stamp(pool.tag, user_hash) == stamp
-        return None if is_last or current is host else current
 
     def _tell_everybody(self, user_hash: int, move: Stamp | None, *, is_idle: bool) -> None:
         everywhere = UserKilledEverywhere(

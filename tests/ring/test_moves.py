@@ -547,35 +547,6 @@ def test_round_about_a_move_that_is_over_here_is_answered_with_the_all_clear() -
     assert ["USER-KILLED-EVERYWHERE"] == [line.split("\t")[0] for line in link.heard()]
 
 
-def test_round_about_a_move_whose_successor_is_over_here_moves_the_user_once_more() -> None:
-    """Whoever reports it hung while the successor went round, and nobody would tell it again."""
-    rig, stamp = moves_of_two()
-    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
-    rig.pass_time(2.1)
-    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[0])))
-    rig.pass_time(2.1)
-    assert stage(rig) is None
-    link = rig.dial_in("127.0.1.3")
-    link.greet()
-    link.heard()
-    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
-    rig.run()
-
-    assert HOSTS[0] == current(rig)
-    assert stage(rig) is not None
-    moves = [line for line in link.heard() if line.startswith("USER-MOVE")]
-    assert [f"{USER}\t{HOSTS[0]}"] == [line.split("\t", 4)[-1] for line in moves]
-
-
-def test_round_about_a_move_whose_successor_went_to_the_same_host_is_answered() -> None:
-    rig, stamp = moves_of_two()
-    rig.command(UserMove(user_hash=USER, ip=ip_address(HOSTS[1])))
-    rig.pass_time(2.1)
-    rig.node._moves.killed_received(report(stamp, "127.0.1.3"))
-
-    assert stage(rig) is None
-
-
 def test_round_about_an_unknown_host_is_dropped() -> None:
     rig, stamp = moves_of_two()
     rig.node._moves.killed_received(report(stamp, "127.0.1.3", ip="10.9.9.9"))
