@@ -1,0 +1,151 @@
+"""Bugs of the ring that the simulator found, each as it was, with the scenario that it left behind.
+
+Planted like those of `planted.py`, so that a scenario can show that it would be red without the
+mending. Where the ring has been written anew since, the old behaviour is put into what does the
+work today: a new director once passed on what it was told row by row, now `Exports.spread` does.
+
+Bugs of which only a test in `tests/ring` is left, because no small plan breaks a promise any more
+when they are put back: the older of two states of a mail host, a move that timed out in silence,
+the loser of a conflict that was not told, weak marks and greetings that were lost or came late,
+eight copies of a DIRECTOR line; and a timer that rounding made due for ever, as the simulator's
+clock goes on by itself.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+import ring.places
+import ring.sync
+from ring.directors import Director
+from ring.errors import RemoteProtocolError
+from ring.exports import Exports
+from ring.gossip import Gossip
+from ring.hosts import MailHost
+from ring.link import Link
+from ring.lookups import Lookups
+from ring.messages import Users
+from ring.move import Move
+from ring.moves import Moves
+from ring.state import Pool
+from sim.promises import Promise
+from tests.sim.planted import PlantedBug
+
+
+@attrs.frozen
+class MendedBug:
+    """`scenario` is the name of a file in `tests/scenarios`, without `.native.txt`."""
+
+    scenario: str
+    bug: PlantedBug
+
+
+def _spread_nothing(self: Exports, source: Link) -> None:
+    pass
+
+
+_forget_sequences = Director.forget_sequences
+
+
+def _forget_every_sequence(self: Director) -> None:
+    _forget_sequences(self)
+    self.last_sequence = 0
+
+
+_users_received = Gossip.users_received
+
+
+def _refuse_users_of_removed_hosts(self: Gossip, link: Link, users: Users) -> None:
+    if users.is_handshake and None in [self._state.hosts.get(ip) for ip in users.hosts]:
+        raise RemoteProtocolError("handshake user on an unknown host", token="U", is_stamped=False)
+    _users_received(self, link, users)
+
+
+def _refresh_what_was_told(self: Lookups, pool: Pool, user_hash: int, host: MailHost) -> None:
+    wall = self._state.wall
+    pool.table.store(user_hash, host.number, wall)
+    self._gossip.flood_user(pool, user_hash, wall << 16 | host.number, exclude=None)
+
+
+def _never_overlapped(self: Moves, pool: Pool, user_hash: int) -> Move | None:
+    return None
+
+
+def _ask_nobody_again(self: Moves) -> None:
+    pass
+
+
+def _is_right_missing(self: Moves) -> bool:
+    return self._state.right is None
+
+
+_end = Moves._end
+
+
+def _end_in_silence(self: Moves, move: Move, *, is_repeated: bool = False) -> None:
+    move.pool.moving[move.user_hash] = False
+    _end(self, move, is_repeated=is_repeated)
+
+
+SPREADS_NOTHING = PlantedBug(
+    "spreads nothing", Promise.SAME_USERS, Exports, "spread", _spread_nothing
+)
+RESTS_FOR_LONG = PlantedBug(
+    "looks for a lost half every thirty seconds",
+    Promise.ONE_HOST,
+    ring.sync,
+    "NATIVE_PREFERRED_RIGHT_S",
+    30.0,
+)
+RUNS_IN_CIRCLES = PlantedBug(
+    "obeys redirects in circles", Promise.QUIET, ring.places, "REDIRECT_FAILED_S", 0.0
+)
+FORGETS_STAMPS = PlantedBug(
+    "forgets stamps when announced",
+    Promise.QUIET,
+    Director,
+    "forget_sequences",
+    _forget_every_sequence,
+)
+REFUSES_USERS = PlantedBug(
+    "refuses users of removed hosts",
+    Promise.NO_BUG,
+    Gossip,
+    "users_received",
+    _refuse_users_of_removed_hosts,
+)
+TELLS_AGAIN = PlantedBug(
+    "tells what was told in this second", Promise.QUIET, Lookups, "_refresh", _refresh_what_was_told
+)
+KEEPS_THE_FIRST = PlantedBug(
+    "keeps the first of two moves", Promise.MOVES, Moves, "_overlapped", _never_overlapped
+)
+ASKS_NOBODY = PlantedBug(
+    "asks nobody again who has kicked", Promise.MOVES, Moves, "ring_synced", _ask_nobody_again
+)
+GOES_ALONE = PlantedBug(
+    "takes itself for alone without a right neighbour",
+    Promise.MOVES,
+    Moves,
+    "_has_nobody_to_ask",
+    property(_is_right_missing),
+)
+ENDS_IN_SILENCE = PlantedBug(
+    "ends a contradicted move in silence", Promise.SAME_USERS, Moves, "_end", _end_in_silence
+)
+
+MENDED = (
+    MendedBug("two-new-at-once", SPREADS_NOTHING),
+    MendedBug("second-outage", RESTS_FOR_LONG),
+    MendedBug("redirected-in-circles", RUNS_IN_CIRCLES),
+    MendedBug("kicks-while-a-ring-forms", FORGETS_STAMPS),
+    MendedBug("back-with-a-removed-host", REFUSES_USERS),
+    MendedBug("lookups-retried-at-once", TELLS_AGAIN),
+    MendedBug("two-moves-of-one-user", KEEPS_THE_FIRST),
+    MendedBug("lost-report-of-a-kill", ASKS_NOBODY),
+    MendedBug("initiator-without-a-right", GOES_ALONE),
+    MendedBug("hung-through-a-move", ENDS_IN_SILENCE),
+    MendedBug(
+        "healed-in-the-delay-of-a-move", attrs.evolve(ENDS_IN_SILENCE, promise=Promise.ONE_HOST)
+    ),
+)
