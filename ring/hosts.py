@@ -67,6 +67,10 @@ class MailHost:
         return self._points[: self.weight]
 
 
+Placing: TypeAlias = Callable[[int], MailHost | None]
+"""Returns the host that a user hash belongs to by the circle of a tag."""
+
+
 class MailHosts:
     """The mail hosts of a ring, iterated in the order of their addresses.
 
@@ -92,7 +96,7 @@ class MailHosts:
         """In order of first appearance; a tag never disappears (users-and-hosts.md section 5)."""
         self._hosts: dict[IpAddress, MailHost] = {}
         self._sorted: list[MailHost] = []
-        self._circles: dict[bytes, _Circle | None] = {}
+        self._circles: dict[bytes, Placing | None] = {}
         self._hosts_hash: int | None = None
         self._dead_numbers: list[int] = []
         self._free_numbers: list[int] = []
@@ -109,17 +113,16 @@ class MailHosts:
     # hot: every login of a new user; bench sim.bench.lookup
     def lookup(self, user_hash: int, tag: bytes) -> MailHost | None:
         """Return the host a new user belongs to, or None if the tag has no usable host."""
-        circle = self._circles.get(tag)
-        if circle is None:
-            if tag not in self._circles:
-                return None
-            circle = self._circles[tag] = _build_circle(
-                [host for host in self._sorted if host.tag == tag]
-            )
-        points, owners, shared = circle
-        if user_hash in shared:
-            return shared[user_hash]
-        return owners[bisect_left(points, user_hash)]
+        return self.placing(tag)(user_hash)
+
+    def placing(self, tag: bytes) -> Placing:
+        """Return what `lookup` does for a tag, as long as no host changes."""
+        placing = self._circles.get(tag)
+        if placing is None:
+            placing = _build_circle([host for host in self._sorted if host.tag == tag])
+            if tag in self._circles:
+                self._circles[tag] = placing
+        return placing
 
     def hosts_hash(self) -> int:
         """Return the digest of all hosts that SYNC carries; never 0 (users-and-hosts.md sec. 4)."""
@@ -283,12 +286,13 @@ def parse_mail_servers(
 
 # --- circle and hash --------------------------------------------------------------------------
 
-_Circle: TypeAlias = tuple[list[int], list[MailHost | None], dict[int, MailHost | None]]
-"""Sorted points; their owners and once more the first owner, for hashes above the last point; and
-the owners of hashes that equal a point of several hosts."""
 
+def _build_circle(hosts: list[MailHost]) -> Placing:
+    """Return what finds the owner of a hash among sorted points.
 
-def _build_circle(hosts: list[MailHost]) -> _Circle:
+    Hashes above the last point belong to the first; those that equal a point of several hosts are
+    looked up apart.
+    """
     keyed: list[int] = []
     for order, host in enumerate(hosts):
         keyed += [point << 16 | order for point in host.points()]
@@ -300,7 +304,13 @@ def _build_circle(hosts: list[MailHost]) -> _Circle:
         twice = {point for point, following in itertools.pairwise(points) if point == following}
         shared = {point: owners[_bisection(points, point)] for point in twice}
     owners.append(owners[0] if owners else None)
-    return points, owners, shared
+
+    def place(user_hash: int) -> MailHost | None:
+        if user_hash in shared:
+            return shared[user_hash]
+        return owners[bisect_left(points, user_hash)]
+
+    return place
 
 
 def _bisection(points: list[int], wanted: int) -> int:

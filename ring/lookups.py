@@ -83,34 +83,23 @@ class Lookups:
         """Return the hosts of these users; None: nothing was done, `lookup` must decide.
 
         Knows the two common cases, a known user far from its expiry and a new one in a synced ring;
-        `_decide` knows all. What changed is stored and gossiped in columns: a user costs 1 us, 2 if
-        it is new, half of what it costs one by one.
+        `_decide` knows all. What changed is stored and gossiped in columns.
         """
         state = self._state
         pool = state.pools.get(tag)
         if pool is None or not state.is_handshaked:
             return [None] * len(user_hashes)
-        wall = int(state.now + state.wall_offset)
-        fresh_from = (wall - self._fresh_s) << 16
-        by_number, special, is_synced = state.hosts.by_number, pool.special, state.is_synced
-        assign = state.hosts.lookup
-        hosts: list[MailHost | None] = []
-        changed: dict[int, int] = {}
-        for h, packed in zip(user_hashes, pool.table.find_many(user_hashes), strict=True):
-            host: MailHost | None = None
-            if h in special:
-                pass
-            elif packed >= fresh_from:
-                host = by_number[packed & 0xFFFF]
-            elif packed == ABSENT and is_synced:
-                host = assign(h, tag)
-            hosts.append(host)
-            if host is not None and packed != (fresh := wall << 16 | host.number):
-                changed[h] = fresh
+        numbers, changed = pool.table.refresh_many(
+            user_hashes,
+            wall=state.wall,
+            fresh_from=state.wall - self._fresh_s,
+            special=pool.special,
+            place=state.hosts.placing(tag) if state.is_synced else _place_nowhere,
+        )
         if changed:
-            pool.table.store_many(changed)
             self._gossip.flood_users(tag, changed)
-        return hosts
+        by_number = state.hosts.by_number
+        return [by_number[number] for number in numbers]
 
     def _decide(self, user_hash: int, tag: bytes) -> MailHost | ParkedReason:
         state = self._state
@@ -343,3 +332,7 @@ class Lookups:
                 state.note("weak_user_dropped", user_hash=user_hash, age_s=age_s)
             pool.forget(user_hash)
             state.settled_users.append((pool.tag, user_hash))
+
+
+def _place_nowhere(_user_hash: int) -> None:
+    """While the ring is not of one mind `_decide` must look at every new user."""

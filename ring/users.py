@@ -30,13 +30,13 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 import mmh3
 
-from ring.hosts import MailHosts
+from ring.hosts import MailHost, MailHosts
 from ring.messages import UNKNOWN_TIMESTAMP
 
 ABSENT = -1
@@ -86,7 +86,6 @@ class UserTable:
         value = values[slot]
         return ABSENT if self._by_number[value & 0xFFFF] is None else value
 
-    # hot: every login; bench login
     def find_many(self, user_hashes: Sequence[int]) -> list[int]:
         """Return what `find` would for each of these, in 0.3 instead of 0.45 us."""
         shards, by_number = self._shards, self._by_number
@@ -101,31 +100,62 @@ class UserTable:
         return values_found
 
     # hot: every login; bench login
-    def store_many(self, users: Mapping[int, int]) -> None:
-        """Let users belong to hosts, whatever was there before: `store` for columns.
+    def refresh_many(
+        self,
+        user_hashes: Sequence[int],
+        *,
+        wall: int,
+        fresh_from: int,
+        special: Container[int],
+        place: Callable[[int], MailHost | None],
+    ) -> tuple[list[int], dict[int, int]]:
+        """Let users live on since `wall`, and those that have no host get one by `place`.
 
-        `users` are values of `find` by hash.
+        Nothing is done for users in `special`, those that were last refreshed before `fresh_from`,
+        and new ones for whom `place` knows no host. In one pass: 0.4 us a known user, 1.2 a new
+        one; to find all first and to store all then cost half as much again.
+
+        Returns:
+            The host number of each user, 0 if nothing was done; and what changed, as values of
+            `find` by hash.
         """
         self._reserve_count(len(self._by_number) - 1)
-        shards, room, counts = self._shards, self._room, self._counts
-        for h, value in users.items():
+        shards, room, counts, by_number = self._shards, self._room, self._counts, self._by_number
+        oldest, stamp = fresh_from << 16, wall << 16
+        numbers: list[int] = []
+        changed: dict[int, int] = {}
+        for h in user_hashes:
             index = h >> 24
             hashes, values, mask = shards[index]
             slot = h & mask
             while (found := hashes[slot]) != h and found:
                 slot = (slot + 1) & mask
-            if not found:
-                if not room[index]:
-                    self.store(h, value & 0xFFFF, value >> 16)
-                    continue
-                room[index] -= 1
-                hashes[slot] = h
-            old_number, number = values[slot] & 0xFFFF, value & 0xFFFF
-            values[slot] = value
-            if old_number != number:
-                if old_number:
-                    counts[old_number] -= 1
-                counts[number] += 1
+            value = values[slot]
+            number = value & 0xFFFF
+            if h in special:
+                number = 0
+            elif by_number[number] is not None:
+                if value < oldest:
+                    number = 0
+                elif value >> 16 != wall:
+                    values[slot] = changed[h] = stamp | number
+            elif (host := place(h)) is None:
+                number = 0
+            else:
+                old_number, number = number, host.number
+                changed[h] = stamp | number
+                if not found and not room[index]:
+                    self.store(h, number, wall)
+                else:
+                    if not found:
+                        room[index] -= 1
+                        hashes[slot] = h
+                    elif old_number:
+                        counts[old_number] -= 1
+                    values[slot] = stamp | number
+                    counts[number] += 1
+            numbers.append(number)
+        return numbers, changed
 
     # hot: every login; bench sim.bench.users
     def store(self, user_hash: int, host_number: int, timestamp: int) -> None:

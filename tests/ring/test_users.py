@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import settings
@@ -73,18 +74,53 @@ def test_a_stored_user_is_found_until_it_is_removed(hosts: MailHosts, table: Use
     assert not table.remove(8)
 
 
-def test_columns_are_stored_and_found_like_single_users(hosts: MailHosts, table: UserTable) -> None:
-    first, second = host(hosts, 0), host(hosts, 1)
-    table.store(7, first.number, WALL - 9)
-    table.store(8, first.number, WALL - 9)
-    table.store_many(
-        {7: packed(WALL, second), 8: packed(WALL, first)}
-        | {user_hash: packed(WALL, second) for user_hash in range(100, 200)}
+def refresh(
+    table: UserTable, hashes: Sequence[int], place: MailHost | None, *special: int
+) -> tuple[list[int], dict[int, int]]:
+    """Let users live on that were refreshed in the last hundred seconds."""
+    return table.refresh_many(
+        hashes, wall=WALL, fresh_from=WALL - 100, special=set(special), place=lambda _: place
     )
 
-    assert [packed(WALL, second), ABSENT, packed(WALL, first)] == table.find_many([7, 9, 8])
-    assert (1, 101) == (table.count(first.number), table.count(second.number))
-    assert 102 == len(table)
+
+def test_known_users_are_refreshed_and_new_ones_placed(hosts: MailHosts, table: UserTable) -> None:
+    first, second = host(hosts, 0), host(hosts, 1)
+    table.store(7, first.number, WALL - 100)
+    table.store(8, first.number, WALL)
+    numbers, changed = refresh(table, [7, 8, 9, 9], second)
+
+    assert [first.number, first.number, second.number, second.number] == numbers
+    assert {7: packed(WALL, first), 9: packed(WALL, second)} == changed
+    assert [changed[7], packed(WALL, first), changed[9]] == table.find_many([7, 8, 9])
+    assert (2, 1) == (table.count(first.number), table.count(second.number))
+
+
+def test_a_user_that_needs_thought_is_left_alone(hosts: MailHosts, table: UserTable) -> None:
+    first = host(hosts, 0)
+    table.store(7, first.number, WALL - 101)
+    table.store(8, first.number, WALL - 1)
+    special = refresh(table, [7, 8, 9], first, 8, 9)
+    homeless = refresh(table, [9], None)
+
+    assert ([0, 0, 0], {}) == special
+    assert ([0], {}) == homeless
+    assert [packed(WALL - 101, first), packed(WALL - 1, first), ABSENT] == table.find_many(
+        [7, 8, 9]
+    )
+
+
+def test_a_user_of_a_flushed_host_is_placed_like_a_new_one(
+    hosts: MailHosts, table: UserTable
+) -> None:
+    first, second = host(hosts, 0), host(hosts, 1)
+    table.store(7, first.number, WALL)
+    dead_number = first.number
+    hosts.forget_users(first)
+    table.store(8, second.number, WALL)
+    table.remove(8)
+
+    assert [second.number, second.number] == refresh(table, [7, 8], second)[0]
+    assert (0, 2) == (table.count(dead_number), table.count(second.number))
 
 
 def test_storing_again_replaces_host_and_timestamp(hosts: MailHosts, table: UserTable) -> None:
@@ -417,11 +453,19 @@ class TableMachine(RuleBasedStateMachine):
         self.model[user_hash] = (self.mail_hosts[index], timestamp)
 
     @rule(start=st.integers(0, 300), count=st.integers(1, 60), index=st.integers(0, 3))
-    def store_many(self, start: int, count: int, index: int) -> None:
+    def refresh_many(self, start: int, count: int, index: int) -> None:
         user_hashes = range(start * 3 + 1, (start + count) * 3 + 1, 3)
-        self.table.store_many(dict.fromkeys(user_hashes, packed(WALL, self.mail_hosts[index])))
-        for user_hash in user_hashes:
-            self.model[user_hash] = (self.mail_hosts[index], WALL)
+        placed = self.mail_hosts[index]
+        numbers, changed = refresh(self.table, user_hashes, placed, start * 3 + 4)
+        for user_hash, number in zip(user_hashes, numbers, strict=True):
+            mail_host, timestamp = self.model.get(user_hash, (placed, WALL))
+            if user_hash == start * 3 + 4 or timestamp < WALL - 100:
+                assert (0, False) == (number, user_hash in changed)
+                continue
+            is_news = self.model.get(user_hash) != (mail_host, WALL)
+            self.model[user_hash] = (mail_host, WALL)
+
+            assert (mail_host.number, is_news) == (number, user_hash in changed)
 
     @rule(user_hash=HASHES)
     def remove(self, user_hash: int) -> None:
