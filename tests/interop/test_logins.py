@@ -26,7 +26,7 @@ from tests.interop.proxies import LOCAL, DirectorKind, Proxy, ProxySettings
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 PLAIN = [f"user{n:02}@example.com" for n in range(44)]
-GOLD = [f"gold{n}@example.com" for n in range(6)]
+GOLD = [f"gold{n}@example.com" for n in range(20)]
 USERS = PLAIN + GOLD
 HOSTED = "hosted@example.com"
 RESIDENT = "resident@example.com"
