@@ -305,6 +305,8 @@ class Gossip:
             if not is_weak:
                 pool.clear_weak(user_hash)
                 state.settled_users.append((pool.tag, user_hash))
+                if is_near_expiry(max(timestamp, stored), wall, expire_s):
+                    timestamp = wall  # told by another clock: to ask again would not end
             current = host
         elif is_weak:
             is_changed = True

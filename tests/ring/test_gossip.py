@@ -451,6 +451,23 @@ def test_login_near_the_expiry_sends_a_weak_mark_both_ways() -> None:
     assert [line] == right.heard()
 
 
+def test_answer_by_a_clock_far_behind_ends_the_asking() -> None:
+    """The answer is near its expiry here, too; the login that waits must not ask again."""
+    rig, left, right = ring_with_user(875)
+    hashed = rig.node.hosts.lookup(USER, b"")
+    assert hashed is not None
+    other = next(ip for ip in (LOW, HOST, HIGH) if ip != str(hashed.ip))
+    left.say(f"USER\t{USER}\t{other}\tNOW-874")
+    rig.node.lookup("login", USER, b"", rig.now)
+    assert is_weak(rig)
+    right.heard()
+    left.say(f"USER\t{USER}\t{other}\tNOW-873")
+
+    assert [f"USER\t{USER}\t{other}\tNOW"] == right.heard()
+    assert not is_weak(rig)
+    assert (other, 0) == entry(rig)
+
+
 def test_weak_mark_never_travels_on_an_outgoing_link_before_its_handshake_is_done() -> None:
     """A real director would abort (section 16, hazard 3)."""
     rig = Rig()
