@@ -5,8 +5,8 @@ the ledger before it is sent, because it explains why users are somewhere else a
 
 HOST-FLUSH is a habit of some administrators only (`has_flushes`). It goes round the ring both ways
 and so do logins; a login that meets it leaves the user known to the nodes on one side and forgotten
-on the other, until it logs in again. The run then ends in "differ in 1 users", about once
-in 30 such commands on five nodes that are all well.
+on the other. Our own nodes compare what they know afterwards (ring/DESIGN.md decision 28); in a
+ring with Dovecot nodes the run ends in "differ in 1 users", about once in 30 such commands.
 """
 
 from __future__ import annotations
