@@ -277,6 +277,28 @@ def test_a_shard_grows_while_rows_are_merged(
     assert list(table.shard(0)[0]) == list(range(1, 1001))
 
 
+def test_a_shard_that_is_told_in_steps_grows_once(hosts: MailHosts, table: UserTable) -> None:
+    number = host(hosts, 0).number
+    rows = [(0x05000001 + 5600 * row, number, WALL) for row in range(2990)]
+    merge(table, *rows[:1024])
+    slots = slots_count(table, 5)
+    merge(table, *rows[1024:2048])
+    merge(table, *rows[2048:])
+
+    assert slots == slots_count(table, 5)
+    assert 2990 == len(table)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_some_users_close_together_are_not_taken_for_the_beginning_of_a_million(
+    hosts: MailHosts, table: UserTable, step: int
+) -> None:
+    number = host(hosts, 0).number
+    merge(table, *[(0x05800000 + step * row, number, WALL) for row in range(20)])
+
+    assert slots_count(table, 5) <= 128
+
+
 # --- shards -----------------------------------------------------------------------------------
 
 
