@@ -308,8 +308,10 @@ class Neighbours:
         director = link.director
         is_silent = reason in ("Ping timeout", "Pong timeout")
         if director is not None:
-            uptime_s = state.now - link.connected_at if link.connected_at is not None else 0.0
-            if is_silent or uptime_s < FAILURE_UPTIME_S:
+            since = state.now if link.connected_at is None else link.connected_at
+            if link.is_native and link.is_done and not is_silent:
+                director.retry_at = since + RECONNECT_S  # dialling tells if it is dead
+            elif is_silent or since + FAILURE_UPTIME_S > state.now:
                 director.network_failed_at = state.now
             director.last_failed_wall = state.wall
         state.note(

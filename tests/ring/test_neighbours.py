@@ -428,6 +428,15 @@ def test_lost_young_neighbour_is_held_off_for_a_minute() -> None:
     assert director("127.0.1.1") == rig.dialled[-1].address
 
 
+def test_lost_young_neighbour_of_ours_is_dialled_again_a_second_after_the_last_time() -> None:
+    rig, right = native_five()
+    rig.hang_up(right)
+    dials = len(rig.dialled)
+    rig.pass_time(1.0)
+
+    assert [director("127.0.1.9")] == [peer.address for peer in rig.dialled[dials:]]
+
+
 def test_peer_that_reads_too_slowly_is_dropped() -> None:
     rig = Rig(settings(output_buffer_bytes=2000))
     left, right = rig.ring()

@@ -27,6 +27,7 @@ from ring.lookups import Lookups
 from ring.messages import Users
 from ring.move import Move
 from ring.moves import Moves
+from ring.neighbours import Neighbours
 from ring.state import Pool
 from sim.promises import Promise
 from tests.sim.planted import PlantedBug
@@ -50,6 +51,15 @@ _forget_sequences = Director.forget_sequences
 def _forget_every_sequence(self: Director) -> None:
     _forget_sequences(self)
     self.last_sequence = 0
+
+
+_lost = Neighbours.lost
+
+
+def _lost_and_held_against_it(self: Neighbours, link: Link, reason: str) -> None:
+    assert link.director is not None
+    link.director.network_failed_at = self._state.now
+    _lost(self, link, reason)
 
 
 _users_received = Gossip.users_received
@@ -89,6 +99,13 @@ def _end_in_silence(self: Moves, move: Move, *, is_repeated: bool = False) -> No
 
 SPREADS_NOTHING = PlantedBug(
     "spreads nothing", Promise.SAME_USERS, Exports, "spread", _spread_nothing
+)
+BEARS_A_GRUDGE = PlantedBug(
+    "holds a young link that broke against its peer",
+    Promise.ONE_HOST,
+    Neighbours,
+    "lost",
+    _lost_and_held_against_it,
 )
 RESTS_FOR_LONG = PlantedBug(
     "looks for a lost half every thirty seconds",
@@ -137,6 +154,7 @@ ENDS_IN_SILENCE = PlantedBug(
 MENDED = (
     MendedBug("two-new-at-once", SPREADS_NOTHING),
     MendedBug("second-outage", RESTS_FOR_LONG),
+    MendedBug("reset-of-a-young-link", BEARS_A_GRUDGE),
     MendedBug("redirected-in-circles", RUNS_IN_CIRCLES),
     MendedBug("kicks-while-a-ring-forms", FORGETS_STAMPS),
     MendedBug("back-with-a-removed-host", REFUSES_USERS),
