@@ -161,10 +161,11 @@ class Wire:
         machine = end.machine
         rows = self._sent_rows.setdefault(end, {})
         oldest = int(machine.wall) - world.plan.expire_s - EXPIRED_SLACK_S
+        is_late = end in self._slow or machine.clock_set_at + CLOCK_SET_S >= world.now
+        is_late = is_late or not _is_done(end)  # it waited for the connection
         for row, user_hash in enumerate(message.hashes):
             ip, timestamp = message.hosts[message.host_indexes[row]], message.timestamps[row]
             value = ip, timestamp
-            is_late = end in self._slow or machine.clock_set_at + CLOCK_SET_S >= world.now
             if timestamp <= oldest and not is_late and not world.plan.batch_s:
                 world.promises.echoed(
                     machine, f"user {user_hash} gossiped {oldest - timestamp} s after its expiry"
@@ -180,3 +181,10 @@ class Wire:
                     machine, f"user {user_hash} sent back to {end.peer.machine.lane}"
                 )
             rows[user_hash] = value
+
+
+def _is_done(end: End) -> bool:
+    """Tell whether the handshake is over, as far as who sends this knows."""
+    node = end.machine.node
+    link = node.link(end.link_id) if node is not None and end.link_id is not None else None
+    return link is not None and link.is_done

@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from ring.address import IpAddress
+from ring.link import Phase
 from ring.messages import HostRemove, Pong, Stamp, Users, UserWeak
 from sim.network import End
 from sim.promises import Broken
@@ -69,6 +70,20 @@ def test_an_expired_user_is_not_gossiped() -> None:
     world.wire.sent(end, [told(world, age_s=20)])  # it may take a second to get here
     with pytest.raises(Broken, match=f"user {USER} gossiped 1 s after its expiry"):
         world.wire.sent(end, [told(world, age_s=22)])
+
+
+def test_what_has_waited_for_a_connection_may_have_expired() -> None:
+    world = quiet_world(expire_s=20)
+    end, _ = ends(world)
+    assert end.machine.node is not None
+    assert end.link_id is not None
+    link = end.machine.node.link(end.link_id)
+    assert link is not None
+    link.phase = Phase.NAMED
+    world.wire.sent(end, [told(world, age_s=25)])
+    link.become_done()
+    with pytest.raises(Broken, match=f"user {USER} gossiped 5 s after its expiry"):
+        world.wire.sent(end, [told(world, age_s=26)])
 
 
 def test_what_is_on_its_way_when_a_clock_is_set_may_look_expired() -> None:
