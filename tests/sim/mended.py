@@ -6,9 +6,8 @@ work today: a new director once passed on what it was told row by row, now `Expo
 
 Bugs of which only a test in `tests/ring` is left, because no small plan breaks a promise any more
 when they are put back: the older of two states of a mail host, a move that timed out in silence,
-the loser of a conflict that was not told, weak marks and greetings that were lost or came late,
-eight copies of a DIRECTOR line; and a timer that rounding made due for ever, as the simulator's
-clock goes on by itself.
+weak marks that were lost, eight copies of a DIRECTOR line; and a timer that rounding made due for
+ever, as the simulator's clock goes on by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import ring.sync
 from ring.directors import Director
 from ring.errors import RemoteProtocolError
 from ring.exports import Exports
-from ring.gossip import Gossip
+from ring.gossip import Gossip, Refreshed
 from ring.hosts import MailHost
 from ring.link import Link
 from ring.lookups import Lookups
@@ -97,6 +96,27 @@ def _end_in_silence(self: Moves, move: Move, *, is_repeated: bool = False) -> No
     _end(self, move, is_repeated=is_repeated)
 
 
+def _greet_again(self: Exports, link: Link, its_users_count: int) -> None:
+    comparison = self._comparisons.get(link.link_id)
+    if comparison is None:
+        return
+    if 2 * its_users_count < self.users_count():
+        self._end_comparison(link)
+        link.start_export(self._everything())
+    else:
+        self._compare(link, comparison)
+
+
+_refresh_user = Gossip.refresh_user
+
+
+def _refresh_without_telling_the_loser(
+    self: Gossip, pool: Pool, user_hash: int, host: MailHost, timestamp: int, *, is_weak: bool
+) -> Refreshed:
+    outcome = _refresh_user(self, pool, user_hash, host, timestamp, is_weak=is_weak)
+    return attrs.evolve(outcome, is_settled=False)
+
+
 SPREADS_NOTHING = PlantedBug(
     "spreads nothing", Promise.SAME_USERS, Exports, "spread", _spread_nothing
 )
@@ -150,8 +170,20 @@ GOES_ALONE = PlantedBug(
 ENDS_IN_SILENCE = PlantedBug(
     "ends a contradicted move in silence", Promise.SAME_USERS, Moves, "_end", _end_in_silence
 )
+GREETS_AGAIN = PlantedBug(
+    "asks again when it is greeted", Promise.NO_BUG, Exports, "hello_received", _greet_again
+)
+LEAVES_THE_LOSER = PlantedBug(
+    "leaves the loser of a conflict untold",
+    Promise.SAME_USERS,
+    Gossip,
+    "refresh_user",
+    _refresh_without_telling_the_loser,
+)
 
 MENDED = (
+    MendedBug("five-start-at-once", GREETS_AGAIN),
+    MendedBug("moved-in-a-partition", LEAVES_THE_LOSER),
     MendedBug("two-new-at-once", SPREADS_NOTHING),
     MendedBug("second-outage", RESTS_FOR_LONG),
     MendedBug("reset-of-a-young-link", BEARS_A_GRUDGE),
