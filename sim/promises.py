@@ -125,6 +125,7 @@ class Promises:
         self._killing: dict[int, set[int]] = {}
         self._flushes: dict[int, list[float]] = {}
         self._hanging: set[int] = set()
+        self._hung_until: dict[int, float] = {}
         self._moved: dict[int, float] = {}
         self._moves_begun: dict[int, list[float]] = {}
 
@@ -391,6 +392,9 @@ class Promises:
         if isinstance(kick.what, KickHash) and _is_for_move(kick.what):
             self._moved[kick.what.user_hash] = self._world.now
             self._killing.setdefault(kick.what.user_hash, set()).add(machine.number)
+            if machine.kick_trouble == "hang":
+                delay_s = limits.KICK_TIMEOUT_S + self._world.plan.kick_delay_s + LOOKUP_SLACK_S
+                self._hung_until[kick.what.user_hash] = self._world.now + delay_s
 
     def kick_ended(self, machine: Machine, kick: Kick) -> None:
         if isinstance(kick.what, KickHash) and _is_for_move(kick.what):
@@ -481,7 +485,9 @@ class Promises:
     def _conflict_settled(self, machine: Machine, user_hash: int, fields: str, excuse: str) -> None:
         """Two directors gave a user two hosts, whether or not it had sessions on both by then."""
         detail = f"{machine.lane} heard of two hosts for one user: {fields}"
-        if window := excuse or self.window():
+        is_hung = self._hung_until.get(user_hash, float("-inf")) >= self._world.now
+        hung = "kick that hangs" if is_hung else ""  # its director says so when that is over
+        if window := excuse or self.window() or hung:
             self.excuse(Promise.ONE_HOST, window, detail)
         elif not self.classic_window(Promise.ONE_HOST, self._defect_of(user_hash), detail):
             self.break_(Promise.ONE_HOST, detail)

@@ -80,6 +80,19 @@ def reported(world: World) -> None:
     world.promises.noted(world.machines[0], Noted("user_conflict_settled", fields))
 
 
+def test_a_director_whose_kick_hangs_may_hear_of_two_hosts_later_and_not_much() -> None:
+    world = quiet_world(directors=2)
+    world.machines[0].kick_trouble = "hang"
+    what = KickHash(user_hash=user_of(world, 1).user_hash, except_ip=None)
+    world.promises.kick_begun(world.machines[0], Kick(kick_id=1, what=what))
+    world.run_until(world.now + limits.KICK_TIMEOUT_S)
+    reported(world)
+    assert {"one-host: kick that hangs": 1} == world.promises.windows
+    world.run_until(world.now + 10.0)
+    with pytest.raises(Broken, match=r"one-host broken .* d01 heard of two hosts for one user"):
+        reported(world)
+
+
 def test_a_session_on_the_losing_host_must_be_kicked_when_that_was_reported() -> None:
     world = quiet_world(directors=2)
     world.promises.faults.open("partition")()  # else there must be no two hosts in the first place
