@@ -6,8 +6,8 @@ work today: a new director once passed on what it was told row by row, now `Expo
 
 Bugs of which only a test in `tests/ring` is left, because no small plan breaks a promise any more
 when they are put back: the older of two states of a mail host, a move that timed out in silence,
-weak marks that were lost, eight copies of a DIRECTOR line; and a timer that rounding made due for
-ever, as the simulator's clock goes on by itself.
+weak marks that were lost, eight copies of a DIRECTOR line, users told after a handshake that nobody
+passed on; and a timer that rounding made due for ever, as the simulator's clock goes on by itself.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from ring.directors import Director
 from ring.errors import RemoteProtocolError
 from ring.exports import Exports
 from ring.gossip import Gossip, Refreshed
+from ring.host_list import HostList
 from ring.hosts import MailHost
 from ring.link import Link
 from ring.lookups import Lookups
-from ring.messages import Users
+from ring.messages import HostsStart, Users
 from ring.move import Move
 from ring.moves import Moves
 from ring.neighbours import Neighbours
@@ -117,6 +118,14 @@ def _refresh_without_telling_the_loser(
     return attrs.evolve(outcome, is_settled=False)
 
 
+_block_started = HostList.block_started
+
+
+def _take_hosts_of_each(self: HostList, link: Link, message: HostsStart) -> None:
+    self._has_taken_hosts = False
+    _block_started(self, link, message)
+
+
 SPREADS_NOTHING = PlantedBug(
     "spreads nothing", Promise.SAME_USERS, Exports, "spread", _spread_nothing
 )
@@ -180,8 +189,16 @@ LEAVES_THE_LOSER = PlantedBug(
     "refresh_user",
     _refresh_without_telling_the_loser,
 )
+TAKES_HOSTS_OF_EACH = PlantedBug(
+    "takes the hosts of each caller",
+    Promise.SAME_USERS,
+    HostList,
+    "block_started",
+    _take_hosts_of_each,
+)
 
 MENDED = (
+    MendedBug("hosts-taken-twice", TAKES_HOSTS_OF_EACH),
     MendedBug("five-start-at-once", GREETS_AGAIN),
     MendedBug("moved-in-a-partition", LEAVES_THE_LOSER),
     MendedBug("two-new-at-once", SPREADS_NOTHING),
