@@ -111,7 +111,8 @@ class State:
         self.is_handshaked = False
         self.is_synced = False
         self.synced_changed_at = now
-        self.sync_sequence = 0
+        # Ours goes on after a restart: no SYNC of before that is still under way looks newer.
+        self.sync_sequence = int(wall) if settings.minor >= NATIVE_MINOR else 0
         self.sync_sent_at = now
         self.sync_roundtrip_s = 0.0
         self.is_batching = False

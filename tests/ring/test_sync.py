@@ -333,3 +333,9 @@ def test_news_of_directors_change_nothing_in_a_synced_ring() -> None:
     left.say("DIRECTOR\t127.0.1.9\t19001", foreign(7))
 
     assert ["DIRECTOR\t127.0.1.9\t19001", foreign(7)] == right.heard()
+
+
+def test_restarted_director_of_ours_counts_its_rounds_on() -> None:
+    """A SYNC of its former life may still be under way, and must not look newer."""
+    assert NOW <= Rig(settings(minor=NATIVE_MINOR)).node._state.sync_sequence
+    assert Rig(settings()).node._state.sync_sequence < NOW
