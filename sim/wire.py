@@ -176,7 +176,7 @@ class Wire:
                 )
             known = self._sources.get((machine.number, user_hash), {})
             sources = [e for e, (i, t) in known.items() if i == ip and t >= timestamp]
-            if sources == [end] and not world.plan.batch_s:
+            if sources == [end] and end not in self._slow and not world.plan.batch_s:
                 world.promises.echoed(
                     machine, f"user {user_hash} sent back to {end.peer.machine.lane}"
                 )

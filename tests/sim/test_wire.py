@@ -64,6 +64,14 @@ def test_a_user_sent_back_to_whom_it_came_from_is_an_echo() -> None:
         world.wire.sent(end, [told(world)])
 
 
+def test_what_waits_behind_a_full_window_may_cross_the_same_news() -> None:
+    world = quiet_world()
+    end, _ = ends(world)
+    world.wire.blocked(end)
+    world.wire.heard(end, [told(world)])
+    world.wire.sent(end, [told(world)])
+
+
 def test_an_expired_user_is_not_gossiped() -> None:
     world = quiet_world(expire_s=20)
     end, _ = ends(world)
