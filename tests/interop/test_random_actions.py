@@ -50,6 +50,12 @@ ADMINISTRATORS_COUNT = 3
 REPAIRS = re.compile(r"hosts don't match us - resending hosts")
 """A real director that was just restarted begins with the configured hosts, and is put right."""
 
+CONFLICT = re.compile(r"is being redirected to two hosts")
+CONFLICTS_MAX = 10
+"""Users whom two nodes placed differently: one was told to forget a host's users while they logged
+in, or hung for so long that the others went on without it. The real director says so, and settles
+it. Seen in one of some fifteen minutes, on a machine with six times as much to do as it can."""
+
 ANSWERS = {
     "OK",
     "NOTFOUND",
@@ -200,7 +206,9 @@ def test_all_nodes_agree_after_a_minute_of_random_actions(labs: list[Lab]) -> No
     """All mixtures at a time: the minute is spent once, and a busy machine is a better test."""
     with ThreadPoolExecutor(len(MIXTURES)) as pool:
         for ring, turmoil in pool.map(turmoil_of, labs, MIXTURES.values()):
-            assert [line for line in ring.complaints() if not REPAIRS.search(line)] == []
+            complaints = [line for line in ring.complaints() if not REPAIRS.search(line)]
+            assert [line for line in complaints if not CONFLICT.search(line)] == []
+            assert len(complaints) <= CONFLICTS_MAX
             assert turmoil.answers.keys() <= ANSWERS
             assert turmoil.answers["OK"] >= COMMANDS_MIN
             assert turmoil.logins[True] >= LOGINS_MIN
