@@ -16,7 +16,7 @@ import attrs
 
 import ring.places
 import ring.sync
-from ring.directors import Director
+from ring.directors import Director, Directors
 from ring.errors import RemoteProtocolError
 from ring.exports import Exports
 from ring.gossip import Gossip, Refreshed
@@ -28,7 +28,8 @@ from ring.messages import HostsStart, Users
 from ring.move import Move
 from ring.moves import Moves
 from ring.neighbours import Neighbours
-from ring.state import Pool
+from ring.settings import NodeSettings
+from ring.state import Pool, State
 from sim.promises import Promise
 from tests.sim.planted import PlantedBug
 
@@ -60,6 +61,16 @@ def _lost_and_held_against_it(self: Neighbours, link: Link, reason: str) -> None
     assert link.director is not None
     link.director.network_failed_at = self._state.now
     _lost(self, link, reason)
+
+
+_init = State.__init__
+
+
+def _count_from_nought(
+    self: State, settings: NodeSettings, directors: Directors, now: float, wall: float
+) -> None:
+    _init(self, settings, directors, now, wall)
+    self.sync_sequence = 0
 
 
 _users_received = Gossip.users_received
@@ -136,6 +147,13 @@ BEARS_A_GRUDGE = PlantedBug(
     "lost",
     _lost_and_held_against_it,
 )
+COUNTS_FROM_NOUGHT = PlantedBug(
+    "counts its rounds of SYNC from nought",
+    Promise.ONE_RING,
+    State,
+    "__init__",
+    _count_from_nought,
+)
 RESTS_FOR_LONG = PlantedBug(
     "looks for a lost half every thirty seconds",
     Promise.ONE_HOST,
@@ -204,6 +222,7 @@ MENDED = (
     MendedBug("two-new-at-once", SPREADS_NOTHING),
     MendedBug("second-outage", RESTS_FOR_LONG),
     MendedBug("reset-of-a-young-link", BEARS_A_GRUDGE),
+    MendedBug("hung-while-another-restarts", COUNTS_FROM_NOUGHT),
     MendedBug("redirected-in-circles", RUNS_IN_CIRCLES),
     MendedBug("kicks-while-a-ring-forms", FORGETS_STAMPS),
     MendedBug("back-with-a-removed-host", REFUSES_USERS),
