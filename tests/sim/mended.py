@@ -6,7 +6,7 @@ work today: a new director once passed on what it was told row by row, now `Expo
 
 Bugs of which only a test in `tests/ring` is left, because no small plan breaks a promise any more
 when they are put back: the older of two states of a mail host, a move that timed out in silence,
-weak marks that were lost, eight copies of a DIRECTOR line, users told after a handshake that nobody
+eight copies of a DIRECTOR line, users told after a handshake that nobody
 passed on; and a timer that rounding made due for ever, as the simulator's clock goes on by itself.
 """
 
@@ -71,6 +71,10 @@ def _count_from_nought(
 ) -> None:
     _init(self, settings, directors, now, wall)
     self.sync_sequence = 0
+
+
+def _mark_nobody_again(self: Lookups) -> None:
+    pass
 
 
 _users_received = Gossip.users_received
@@ -154,6 +158,13 @@ COUNTS_FROM_NOUGHT = PlantedBug(
     "__init__",
     _count_from_nought,
 )
+MARKS_ONCE = PlantedBug(
+    "marks a user as weak only once",
+    Promise.ANSWERED,
+    Lookups,
+    "ring_synced",
+    _mark_nobody_again,
+)
 RESTS_FOR_LONG = PlantedBug(
     "looks for a lost half every thirty seconds",
     Promise.ONE_HOST,
@@ -223,6 +234,7 @@ MENDED = (
     MendedBug("second-outage", RESTS_FOR_LONG),
     MendedBug("reset-of-a-young-link", BEARS_A_GRUDGE),
     MendedBug("hung-while-another-restarts", COUNTS_FROM_NOUGHT),
+    MendedBug("weak-mark-cut-off", MARKS_ONCE),
     MendedBug("redirected-in-circles", RUNS_IN_CIRCLES),
     MendedBug("kicks-while-a-ring-forms", FORGETS_STAMPS),
     MendedBug("back-with-a-removed-host", REFUSES_USERS),
