@@ -170,6 +170,8 @@ class Keeping:
         if self._marks[slot] == CLEAN:
             relay = self._resume(data[5:], client, auth)
         if relay is None:
+            reason = "nobody knows it" if self._marks[slot] == CLEAN else "killed while it was read"
+            self._note("connection_not_resumed", socket=data[5:].decode(), reason=reason)
             for sock in (client, auth):
                 hang_up(sock)
                 sock.close()

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.interop24, pytest.mark.slow]
 
 USERS = [f"user{n:02}@example.com" for n in range(16)]
 MOVED = USERS[0]
+NOT_RESUMED = "connection_not_resumed"
 AUTH_AWAY_S = 20.0
 """Below the 30 s after which IMAP clients are told to be patient."""
 
@@ -70,14 +71,24 @@ def trial_of(world: World) -> Iterator[Trial]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_the_director_ends_and_starts_again(world: World, number: signal.Signals) -> None:
-    """Stopped as after an upgrade: `systemctl restart ringdirector`. No login fails."""
-    with trial_of(world) as trial:
-        for _ in range(3):
-            world.proxy.end_director(number)
-            world.proxy.wait_answering()
-            trial.load.wait_logins(20)
+    """Stopped as after an upgrade: `systemctl restart ringdirector`. No login fails.
 
-    assert trial.load.failures() == []
+    Nor when it is killed, unless that was between reading a request and passing it on: then the
+    connection ends, which the log says, and with it the logins that were under way there.
+    """
+    ends = [Accident() for _ in range(3)]
+    noted_before = world.proxy.log_text().count(NOT_RESUMED)
+    with trial_of(world) as trial:
+        for end in ends:
+            with end:
+                world.proxy.end_director(number)
+                world.proxy.wait_answering()
+            trial.load.wait_logins(20)
+    failures = trial.load.failures()
+    if number is signal.SIGKILL and world.proxy.log_text().count(NOT_RESUMED) > noted_before:
+        failures = [login for login in failures if not any(end.hit(login) for end in ends)]
+
+    assert failures == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])

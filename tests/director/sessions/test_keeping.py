@@ -158,6 +158,8 @@ def test_half_a_line_cannot_be_left_to_anybody(old: Generation, new: Generation)
     assert login.is_closed
     assert auth.is_closed
     assert new.resumed == []
+    [note] = new.notes("connection_not_resumed")
+    assert 'socket=director reason="killed while it was read"' in note
 
 
 def test_a_line_that_came_whole_in_the_end_is_no_obstacle(old: Generation, new: Generation) -> None:
