@@ -8,6 +8,7 @@ import pytest
 
 from tests.interop.clients import backends_of, imap_backend, lmtp_deliver, probe_store
 from tests.interop.loopback import IMAP_PORT
+from tests.interop.programs import wait_until
 from tests.interop24.clients import LOGINS, haproxy_backend, imaps_backend, starttls_backend
 from tests.interop24.proxies import HAPROXY_PORT, IMAPS_PORT, Way
 from tests.interop24.worlds import World, world_of
@@ -81,8 +82,13 @@ def test_logins_behind_a_load_balancer(world: World) -> None:
         user: haproxy_backend(world.ip, HAPROXY_PORT, f"198.51.100.{n}", user)
         for n, user in enumerate(SOME, 1)
     }
-    log = world.proxy.dovecot.log_text()
+    addresses = [
+        f"user=<{user}>, method=PLAIN, rip=198.51.100.{n}" for n, user in enumerate(SOME, 1)
+    ]
 
     assert reached == world.proxy.named_by_director(SOME)
-    for n, user in enumerate(SOME, 1):
-        assert f"user=<{user}>, method=PLAIN, rip=198.51.100.{n}" in log
+    wait_until(
+        lambda: all(address in world.proxy.dovecot.log_text() for address in addresses),
+        10.0,
+        f"all of {addresses} in the log",
+    )
