@@ -16,6 +16,7 @@ from ring.settings import HostSetting
 from tests.interop.backends import Backends
 from tests.interop.clients import LOGIN_PROTOCOLS, backends_of
 from tests.interop.lab import Lab
+from tests.interop.programs import wait_until
 from tests.interop.proxies import DirectorKind, Proxy, ProxySettings
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
@@ -62,6 +63,8 @@ def logins_of(text: str) -> list[Login]:
 
 
 def test_each_proxied_session_is_read_from_the_log(world: World) -> None:
+    count = len(world.reached) * len(LOGIN_PROTOCOLS)
+    wait_until(lambda: len(logins_of(world.proxy.log_text())) >= count, 10.0, f"{count} lines")
     logins = logins_of(world.proxy.log_text())
 
     names = {user: TARGET if user == ALIAS else user for user in world.reached}
