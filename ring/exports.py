@@ -29,9 +29,8 @@ from ring import limits
 from ring.effects import LinkId
 from ring.errors import RemoteProtocolError
 from ring.link import Link
-from ring.messages import Digests, Done, Message, Options, ShardsWanted, Users
+from ring.messages import SHARDS_COUNT, Digests, Done, Message, Options, ShardsWanted, Users
 from ring.state import Pool, State
-from ring.users import SHARDS_COUNT
 
 _END = (Options((b"consistent-hashing",)), Done())
 """What ends our side of a handshake."""

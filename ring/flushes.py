@@ -19,10 +19,11 @@ from ring.effects import CommandAnswered
 from ring.host_list import HostList
 from ring.hosts import MailHost
 from ring.kicks import Kicks
+from ring.messages import SHARDS_COUNT
 from ring.move import OldHost
 from ring.moves import Moves
 from ring.state import Pool, State
-from ring.users import ABSENT, SHARDS_COUNT
+from ring.users import ABSENT
 
 
 @attrs.define(eq=False, kw_only=True)

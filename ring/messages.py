@@ -23,6 +23,9 @@ CLASSIC_MINOR = 9
 NATIVE_MINOR = 100
 """What we announce. A peer that announces this much or more continues in native frames."""
 
+SHARDS_COUNT = 256
+"""A user table is told and compared in that many parts, by the top byte of the hash."""
+
 UNKNOWN_TIMESTAMP = 0xFFFFFFFF
 """A user timestamp that was not sent (peers before minor 9), or the one of a SYNC without it.
 

@@ -206,14 +206,17 @@ class Neighbours:
         state = self._state
         assert left.director is not None
         distance = state.directors.distance
-        waiting = [
-            link.director
-            for link in state.links.values()
-            if link.is_incoming and not link.is_leaving and link.director is not None
-        ]
-        nearest = max(waiting, key=distance)
+        nearest = max((director for _, director in self._callers()), key=distance)
         if distance(nearest) > distance(left.director):
             left.send(Connect(nearest.address))
+
+    def _callers(self) -> list[tuple[Link, Director]]:
+        """Return the incoming links that are to stay, the left among them, and who calls there."""
+        return [
+            (link, link.director)
+            for link in self._state.links.values()
+            if link.is_incoming and not link.is_leaving and link.director is not None
+        ]
 
     def redirect_waiting(self, left: Link) -> None:
         """The left lives: send those who wait farther away to it (section 10.1 d)."""
@@ -221,14 +224,8 @@ class Neighbours:
         assert left is state.left
         assert left.director is not None
         distance = state.directors.distance
-        for link in list(state.links.values()):
-            if (
-                link.is_incoming
-                and link is not left
-                and link.director is not None
-                and not link.is_leaving
-                and distance(link.director) < distance(left.director)
-            ):
+        for link, director in self._callers():
+            if distance(director) < distance(left.director):
                 self.redirect(link, left.director)
 
     def redirect(self, link: Link, director: Director) -> None:

@@ -18,10 +18,10 @@ from ring.effects import Effect, Noted
 from ring.frames import Frames
 from ring.hosts import MailHosts
 from ring.link import Link, RingVersion
-from ring.messages import NATIVE_MINOR
+from ring.messages import NATIVE_MINOR, SHARDS_COUNT
 from ring.settings import DEFAULT_WEIGHT, NodeSettings
 from ring.timers import Timers
-from ring.users import SHARDS_COUNT, UserTable, expiry_margin_s
+from ring.users import UserTable, expiry_margin_s
 
 TimerKey: TypeAlias = (
     tuple[Literal["idle", "pong", "leave"], int]  # neighbours.py, heartbeat.py, by link id

@@ -37,12 +37,10 @@ from typing import TypeAlias
 import mmh3
 
 from ring.hosts import MailHost, MailHosts
-from ring.messages import UNKNOWN_TIMESTAMP
+from ring.messages import SHARDS_COUNT, UNKNOWN_TIMESTAMP
 
 ABSENT = -1
 """What `UserTable.find` returns for a user that has no host."""
-
-SHARDS_COUNT = 256
 
 assert (array("I").itemsize, array("Q").itemsize) == (4, 8)
 

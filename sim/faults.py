@@ -268,7 +268,7 @@ class Faults:
         settings = machine.settings
         hosts = tuple(host for host in settings.hosts if host.ip != ip)
         if len(hosts) == len(settings.hosts):
-            hosts = (*hosts, HostSetting(ip=ip, tag=world.tag_of(action.host)))
+            hosts = (*hosts, HostSetting(ip=ip, tag=world.plan.tag_of(action.host)))
         machine.settings = attrs.evolve(settings, hosts=hosts)
         if len(world.live()) == 1:
             world.promises.forgotten(ip)
@@ -325,7 +325,7 @@ class Faults:
         self._world.administrators.command(number, command)
 
     def _set_weight(self, action: actions.SetWeight) -> None:
-        tag = self._world.tag_of(action.host)
+        tag = self._world.plan.tag_of(action.host)
         ip = self._world.host_ip(action.host)
         self._command(action.director, commands.HostSet(ip=ip, tag=tag, weight=action.weight))
 

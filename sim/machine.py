@@ -27,9 +27,9 @@ from ring.effects import (
     Noted,
     RunFlushProgram,
 )
+from ring.messages import SHARDS_COUNT
 from ring.node import RingNode
 from ring.settings import NodeSettings
-from ring.users import SHARDS_COUNT
 from sim.network import End
 from sim.randomness import Stream
 

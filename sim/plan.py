@@ -66,6 +66,10 @@ class Plan:
     is_compared: bool = False
     actions: tuple[Action, ...] = ()
 
+    def tag_of(self, number: int) -> bytes:
+        """Return the tag of the mail host, or of the user, with this number."""
+        return b"" if number % self.tags == 0 else b"b"
+
 
 def changed(plan: Plan, values: dict[str, object]) -> Plan:
     """Return the plan with other settings; each value must be of its field's type."""

@@ -368,10 +368,14 @@ def _move_users(plan: Plan, stream: Stream, at: float) -> Action:
     return actions.MoveUsers(at=at, director=_director(plan, stream), host=host)
 
 
+def _hosts_of(plan: Plan, user: int) -> list[int]:
+    """Return the mail hosts that a user may be moved to: those of its tag."""
+    return [host for host in range(1, plan.hosts + 1) if plan.tag_of(host) == plan.tag_of(user)]
+
+
 def _move_user(plan: Plan, stream: Stream, at: float) -> Action:
     user = stream.integer(1, plan.users)
-    tag_is_empty = user % plan.tags == 0
-    hosts = [h for h in range(1, plan.hosts + 1) if (h % plan.tags == 0) == tag_is_empty]
+    hosts = _hosts_of(plan, user)
     return actions.MoveUser(
         at=at, director=_director(plan, stream), user=user, host=stream.choice(hosts)
     )
@@ -382,7 +386,7 @@ def _contradict(plan: Plan, stream: Stream, at: float) -> Action | None:
     if pair is None:
         return None
     user = stream.integer(1, plan.users)
-    hosts = [h for h in range(1, plan.hosts + 1) if (h % plan.tags == 0) == (user % plan.tags == 0)]
+    hosts = _hosts_of(plan, user)
     if len(hosts) < 2:
         return None
     kind = stream.choice(("move", "weight", "updown", "remove"))

@@ -21,6 +21,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from ring.address import IpAddress
+from ring.link import Link
 from ring.messages import HostsStart, Message, Ping, Pong, Stamp, Sync, Users, UserWeak
 from sim.network import End
 
@@ -115,8 +116,7 @@ class Wire:
                 self._stamp_sent(end, stamp, message)
 
     def heard(self, end: End, messages: Sequence[Message]) -> None:
-        node = end.machine.node
-        link = node.link(end.link_id) if node is not None and end.link_id is not None else None
+        link = _link_of(end)
         if link is None or link.is_leaving:
             return  # it does not listen any more
         for message in messages:
@@ -162,7 +162,8 @@ class Wire:
         rows = self._sent_rows.setdefault(end, {})
         oldest = int(machine.wall) - world.plan.expire_s - EXPIRED_SLACK_S
         is_late = end in self._slow or machine.clock_set_at + CLOCK_SET_S >= world.now
-        is_late = is_late or not _is_done(end)  # it waited for the connection
+        link = _link_of(end)
+        is_late = is_late or link is None or not link.is_done  # it waited for the connection
         for row, user_hash in enumerate(message.hashes):
             ip, timestamp = message.hosts[message.host_indexes[row]], message.timestamps[row]
             value = ip, timestamp
@@ -183,8 +184,7 @@ class Wire:
             rows[user_hash] = value
 
 
-def _is_done(end: End) -> bool:
-    """Tell whether the handshake is over, as far as who sends this knows."""
+def _link_of(end: End) -> Link | None:
+    """Return what the director at this end makes of the connection."""
     node = end.machine.node
-    link = node.link(end.link_id) if node is not None and end.link_id is not None else None
-    return link is not None and link.is_done
+    return node.link(end.link_id) if node is not None and end.link_id is not None else None

@@ -122,7 +122,7 @@ class Workload:
         self.waits: list[float] = []
         self._tokens = 0
         for number in range(1, plan.users + 1):
-            tag = b"" if number % plan.tags == 0 else b"b"
+            tag = plan.tag_of(number)
             polls = Stream(plan.seed, "polls", number)
             user = User(
                 number=number,

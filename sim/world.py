@@ -131,10 +131,6 @@ class World:
                     machine.snapshots.append(machine.take_snapshot())
         self.at(self.now + 1.0, self._second)
 
-    def tag_of(self, host: int) -> bytes:
-        """Return the tag of a mail host, or of a user, with this number."""
-        return b"" if host % self.plan.tags == 0 else b"b"
-
     @staticmethod
     def host_ip(number: int) -> IpAddress:
         return IPv4Address(f"10.1.0.{number}")
@@ -199,7 +195,7 @@ class World:
         ]
         is_classic = plan.codec == "classic" or (plan.codec == "mixed" and number % 2 == 0)
         hosts = tuple(
-            HostSetting(ip=self.host_ip(host), tag=self.tag_of(host))
+            HostSetting(ip=self.host_ip(host), tag=plan.tag_of(host))
             for host in range(1, plan.hosts + 1)
         )
         return NodeSettings(

@@ -26,9 +26,9 @@ from director.sessions.admin_requests import (
 from ring.address import IpAddress, ip_text
 from ring.codec import tabs
 from ring.hosts import MailHost
+from ring.messages import SHARDS_COUNT
 from ring.node import RingNode
 from ring.status import DirectorStatus, LinkStatus
-from ring.users import SHARDS_COUNT
 
 SORTED_USERS_MAX = 4096
 """Up to so many users of a tag are listed by last refresh, oldest first, as in the original, in one

@@ -52,8 +52,8 @@ class Keepable(Protocol):
     def descriptors(self) -> tuple[int, int] | None:
         """Of the client and of the auth service; None: there are not both."""
 
-    def is_at_rest(self) -> bool:
-        """Mark and return whether all that was read has been passed on."""
+    def mark(self) -> int:
+        """Say in the mark whether something was read and not passed on, and return that."""
 
     def leave(self) -> None:
         """Stop serving without ending the connections."""
@@ -115,10 +115,10 @@ class Keeping:
         if self._outbox:
             return len(self._outbox)
         if self._is_our_turn:
-            for relay in [r for r in self._relays if r.slot != UNKEPT and r.is_at_rest()]:
+            for relay in [r for r in self._relays if r.slot != UNKEPT and r.mark() == CLEAN]:
                 del self._relays[relay]
                 relay.leave()
-        return sum(not relay.is_at_rest() for relay in self._relays)
+        return sum(relay.mark() == MARKED for relay in self._relays)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -166,11 +166,10 @@ class Keeping:
         assert self._marks is not None
         assert self._resume is not None
         (slot,) = struct.unpack("!I", data[1:5])
-        relay = None
+        relay, reason = None, "killed while it was read"
         if self._marks[slot] == CLEAN:
-            relay = self._resume(data[5:], client, auth)
+            relay, reason = self._resume(data[5:], client, auth), "nobody knows it"
         if relay is None:
-            reason = "nobody knows it" if self._marks[slot] == CLEAN else "killed while it was read"
             self._note("connection_not_resumed", socket=data[5:].decode(), reason=reason)
             for sock in (client, auth):
                 hang_up(sock)
@@ -189,7 +188,7 @@ class Keeping:
             return  # more than anybody has: those end with us
         relay.slot = self._free.pop()
         relay.marks = self._marks
-        relay.is_at_rest()  # which marks it, if it is not
+        relay.mark()
         self._send(_KEEP + struct.pack("!I", relay.slot) + relay.label, relay)
 
     def _unmark(self, relay: Keepable) -> None:

@@ -110,10 +110,6 @@ class Relay:
             return None
         return self.client.descriptor, self._auth.descriptor
 
-    def is_at_rest(self) -> bool:
-        """Whether all that was read has been passed on."""
-        return self.mark() == CLEAN
-
     def mark(self) -> int:
         """Say in the mark whether something was read and not passed on, and return that."""
         # hot: bench login

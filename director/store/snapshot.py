@@ -43,8 +43,9 @@ from ring.address import IpAddress
 from ring.commands import Command, HostDown, HostRemove, HostSet, HostUp, HostUpdate
 from ring.effects import Noted
 from ring.hosts import MailHosts
+from ring.messages import SHARDS_COUNT
 from ring.node import RingNode
-from ring.users import SHARDS_COUNT, UserTable
+from ring.users import UserTable
 
 _FUTURE_S = 60
 """A clock may have been set back by this much; more is not believed."""

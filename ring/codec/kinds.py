@@ -14,9 +14,8 @@ import attrs
 from ring import limits
 from ring.address import DirectorAddress, IpAddress
 from ring.errors import ValueRefused, excerpt
-from ring.messages import Stamp
+from ring.messages import SHARDS_COUNT, Stamp
 
-SHARDS_COUNT = 256
 UINT32_MAX = 0xFFFFFFFF
 INT64_MIN = -(1 << 63)
 INT64_MAX = (1 << 63) - 1

@@ -15,8 +15,8 @@ from ring import limits
 from ring.codec import classic, native
 from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from ring.hosts import MailHosts
-from ring.messages import CLASSIC_MINOR, Users
-from ring.users import SHARDS_COUNT, UserTable
+from ring.messages import CLASSIC_MINOR, SHARDS_COUNT, Users
+from ring.users import UserTable
 from sim.bench.results import Kind, Metric
 from sim.bench.rings import Site
 

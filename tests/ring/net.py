@@ -30,10 +30,9 @@ from ring.effects import (
     Noted,
     RunFlushProgram,
 )
-from ring.messages import NATIVE_MINOR
+from ring.messages import NATIVE_MINOR, SHARDS_COUNT
 from ring.node import RingNode
 from ring.settings import HostSetting, NodeSettings
-from ring.users import SHARDS_COUNT
 
 HOSTS = ("10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4")
 PORT = 9090
