@@ -33,7 +33,7 @@ QUICK_SETTINGS = {
 COMPLAINT = re.compile(r"(director: (Panic|Fatal|Error)|service\(director\)).*")
 LOSSES = re.compile(
     r"connect\(\S+\) failed|Connection reset|Connection refused|Connection closed|Broken pipe|"
-    r"disconnected|Disconnected|Ping timeout|Pong timeout|Handshake timeout|timed out|"
+    r"disconnected|Disconnected|Ping timeout|Pong timeout|Handshake timeout|(?<!move )timed out|"
     r"killed with signal (9|15)"
 )
 """Errors that a real director logs because a neighbour went away, not because of what it said."""

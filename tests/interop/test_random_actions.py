@@ -50,6 +50,11 @@ ADMINISTRATORS_COUNT = 3
 REPAIRS = re.compile(r"hosts don't match us - resending hosts")
 """A real director that was just restarted begins with the configured hosts, and is put right."""
 
+LOST_KILLS = re.compile(r"move timed out|host lookup failed: Timeout because kill waiting")
+"""A USER-KILLED that went down with a link, or met a node that does not know the move, is not said
+again: who waits for it waits 30 s, and so do logins of that user (ring-protocol.md section 17, 13).
+"""
+
 CONFLICT = re.compile(r"is being redirected to two hosts")
 CONFLICTS_MAX = 10
 """Users whom two nodes placed differently: one was told to forget a host's users while they logged
@@ -206,7 +211,11 @@ def test_all_nodes_agree_after_a_minute_of_random_actions(labs: list[Lab]) -> No
     """All mixtures at a time: the minute is spent once, and a busy machine is a better test."""
     with ThreadPoolExecutor(len(MIXTURES)) as pool:
         for ring, turmoil in pool.map(turmoil_of, labs, MIXTURES.values()):
-            complaints = [line for line in ring.complaints() if not REPAIRS.search(line)]
+            complaints = [
+                line
+                for line in ring.complaints()
+                if not REPAIRS.search(line) and not LOST_KILLS.search(line)
+            ]
             assert [line for line in complaints if not CONFLICT.search(line)] == []
             assert len(complaints) <= CONFLICTS_MAX
             assert turmoil.answers.keys() <= ANSWERS

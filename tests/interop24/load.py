@@ -8,7 +8,7 @@ import poplib
 import smtplib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -39,6 +39,9 @@ class Login:
     error: str
     started_at: float
     ended_at: float
+
+    def error_has(self, texts: Iterable[str]) -> bool:
+        return any(text in self.error for text in texts)
 
 
 @attrs.define(eq=False)
