@@ -38,6 +38,10 @@ LOSSES = re.compile(
 )
 """Errors that a real director logs because a neighbour went away, not because of what it said."""
 
+CONFLICT = re.compile(
+    r"User hash (\d+) is being redirected to two hosts|user_conflict_settled user_hash=(\d+)"
+)
+
 
 class Ring:
     """`nodes` are the members in the order of their addresses, `down` those not running now.
@@ -136,14 +140,14 @@ class Ring:
         """Return when every node that is up reports the ring synced and knows all members."""
         wait_until(self.is_synced, SYNC_TIMEOUT_S, "every node reports the ring synced")
 
-    def wait_agreed(self) -> None:
+    def wait_agreed(self, timeout_s: float = AGREE_TIMEOUT_S) -> None:
         """Return when the ring is synced and all nodes have the same hosts and users."""
 
         def is_agreed() -> bool:
             return self.is_synced() and not self.differences()
 
         try:
-            wait_until(is_agreed, AGREE_TIMEOUT_S, "all nodes agree")
+            wait_until(is_agreed, timeout_s, "all nodes agree")
         except TimeoutError as error:
             found = self.differences()
             shown = found[:DIFFERENCES_SHOWN]
@@ -174,6 +178,14 @@ class Ring:
             for line in node.log_text().splitlines()
             if (found := COMPLAINT.search(line)) and not LOSSES.search(line)
         ]
+
+    def conflicts(self) -> set[int]:
+        """Return the hashes of users that anybody says were sent to two hosts, and settled."""
+        return {
+            int(found[1] or found[2])
+            for node in [*self.nodes, *self.retired]
+            for found in CONFLICT.finditer(node.log_text())
+        }
 
     # --- load -----------------------------------------------------------------------------
 

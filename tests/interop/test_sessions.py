@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 
+from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from tests.interop.backends import Backends
 from tests.interop.clients import imap_backend
 from tests.interop.lab import Lab
@@ -30,6 +31,9 @@ R, S = DirectorKind.REAL, DirectorKind.STANDALONE
 RINGS = {"native": [S, S, S], "mixed": [S, S, R]}
 ALIASES = {f"alias{n}@example.com": f"target{n}@example.com" for n in range(4)}
 WORK_S, ACTION_INTERVAL_S_MAX = 5.0, 0.3
+MOVE_S_MAX = 60.0
+"""A move whose report was lost waits for 30 s, and then its user may be settled between hosts."""
+HASHER = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5)
 TEAM = "user_team"
 REDS = ["red0@example.com", "red1@example.com"]
 BLUE = "blue@example.com"
@@ -217,7 +221,8 @@ def test_administrators_at_work_never_let_a_user_live_on_two_backends(world: Wor
 
     One host stays in use: of a flush without any other host the original forgets users whose
     sessions it left open elsewhere. It complains of users who are moved from two nodes at a time,
-    as it does among its own, so its complaints are not looked at.
+    as it does among its own, so its complaints are not looked at. Such a user may have been on two
+    backends, until the conflict was settled: users-and-hosts.md section 16, 4.
     """
     users = [*names("busy", 8), *ALIASES]
     moved = [ALIASES.get(user, user) for user in users]
@@ -248,7 +253,7 @@ def test_administrators_at_work_never_let_a_user_live_on_two_backends(world: Wor
                 worker.result()
         for host in hosts:
             director(world.third, "update", host, "100")
-        world.ring.wait_agreed()
+        world.ring.wait_agreed(MOVE_S_MAX)
         with Clients(world.proxies) as more:
             reached = more.next_logins(users)
         wait_until(
@@ -256,4 +261,10 @@ def test_administrators_at_work_never_let_a_user_live_on_two_backends(world: Wor
             30.0,
             "everybody where he belongs",
         )
-    assert Timeline(world.backends).splits == []
+    splits = Timeline(world.backends).splits
+    if world.third.settings.kind is R:
+        conflicts = world.ring.conflicts()
+        settled = {user for user in moved if HASHER.hash(user.encode()) in conflicts}
+        splits = [line for line in splits if line.split()[0] not in settled]
+
+    assert splits == []
