@@ -69,6 +69,7 @@ _LEVEL_BY_KIND = {
     "sync_resent": Level.WARNING,
     "sync_sequence_reset": Level.WARNING,
     "weak_user_dropped": Level.WARNING,
+    "users_brought_back": Level.DEBUG,
 }
 """The levels of the original (users-and-hosts.md section 15) that the last word does not say."""
 

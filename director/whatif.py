@@ -125,7 +125,7 @@ def apply(hosts: MailHosts, change: Change) -> None:
     for ip, weight in change.weights:
         if not 0 <= weight <= limits.WEIGHT_MAX:
             raise ValueRefused(f"{ip}: got weight {weight}, expected 0 to {limits.WEIGHT_MAX}")
-        hosts.set_weight(_known(hosts, ip), weight)
+        hosts.set_weight(_known(hosts, ip), weight, set_at=0)
     for ip in change.down:
         hosts.set_down(_known(hosts, ip), True, 0)
 

@@ -29,7 +29,16 @@ from ring import limits
 from ring.effects import LinkId
 from ring.errors import RemoteProtocolError
 from ring.link import Link
-from ring.messages import SHARDS_COUNT, Digests, Done, Message, Options, ShardsWanted, Users
+from ring.messages import (
+    SHARDS_COUNT,
+    Compare,
+    Digests,
+    Done,
+    Message,
+    Options,
+    ShardsWanted,
+    Users,
+)
 from ring.state import Pool, State
 
 _END = (Options((b"consistent-hashing",)), Done())
@@ -92,6 +101,15 @@ class Exports:
         """
         if self._state.right is not None:
             self._tell_differences(self._state.right)
+
+    def users_missed(self) -> None:
+        """We were told users of a host that we did not know, and the ring is of one mind again."""
+        left = self._state.left
+        if left is not None and left.takes_frames:
+            left.send(Compare())
+
+    def compare_received(self, link: Link, _message: Compare) -> None:
+        self._tell_differences(link)
 
     def _tell_differences(self, link: Link) -> None:
         if link.takes_frames and not link.is_telling and self.users_count():

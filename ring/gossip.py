@@ -74,6 +74,7 @@ def host_message(host: MailHost, stamp: Stamp | None) -> Host:
         is_down=host.is_down,
         changed_at=host.changed_at,
         hostname=host.hostname,
+        weight_set_at=host.weight_set_at,
     )
 
 
@@ -163,7 +164,8 @@ class Gossip:
         """Merge columns of users and pass on what changed.
 
         A node of ours that was away may export users on hosts that the ring has removed since; they
-        are passed over. A real director must be refused here (ring-protocol.md section 7.4).
+        are passed over, as are those of a host of which we are still to hear. A real director must
+        be refused here (ring-protocol.md section 7.4).
 
         Raises:
             RemoteProtocolError: a classic export names a host the exporter did not list.
@@ -171,6 +173,8 @@ class Gossip:
         state = self._state
         link.users_received += len(users)
         hosts = [state.hosts.get(ip) for ip in users.hosts]
+        if None in hosts and link.is_native:
+            state.has_missed_users = True
         if users.is_handshake and None in hosts and not link.is_native:
             raise RemoteProtocolError(
                 f"handshake user on the unknown host {users.hosts[hosts.index(None)]}",

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from ring.errors import RemoteProtocolError
 from ring.exports import Exports
-from ring.gossip import host_message
+from ring.gossip import Gossip, host_message
 from ring.heartbeat import Heartbeat
 from ring.link import Link
 from ring.messages import (
     NATIVE_MINOR,
     Director,
     Hello,
+    HostRemove,
     HostsEnd,
     HostsStart,
     Me,
@@ -38,8 +39,11 @@ class IncompatibleDirector(RemoteProtocolError):
 
 
 class Handshake:
-    def __init__(self, state: State, heartbeat: Heartbeat, exports: Exports) -> None:
+    def __init__(
+        self, state: State, gossip: Gossip, heartbeat: Heartbeat, exports: Exports
+    ) -> None:
         self._state = state
+        self._gossip = gossip
         self._exports = exports
         self._heartbeat = heartbeat
 
@@ -90,7 +94,15 @@ class Handshake:
             for host in state.hosts:
                 link.send(host_message(host, None))
             link.send(HostsEnd(state.is_handshaked))
+            if is_native:
+                self._tell_removals(link)
             self._exports.begin(link)
+
+    def _tell_removals(self, link: Link) -> None:
+        """Who lists a host may not know that it was removed."""
+        for ip, removed_at in self._state.hosts.removed_at.items():
+            stamp = self._gossip.own_stamp()
+            link.send(HostRemove(stamp=stamp, ip=ip, removed_at=removed_at))
 
     def hello_received(self, link: Link, message: Hello) -> None:
         expected = self._state.settings.director_hash

@@ -6,6 +6,10 @@ weight), re-announced as our own to everybody, so that all nodes end with the sa
 
 The original refuses a change while an earlier one of the same host still travels; here commands
 wait for the ring (`administration.py`), so that never happens.
+
+Our own directors also tell when a weight was set and when a host was removed, and what was done
+later stands, however late it is heard (DESIGN.md decision 33). A classic line tells no such moment:
+then the rules of the original hold, and what comes of them is as new as now.
 """
 
 from __future__ import annotations
@@ -49,12 +53,15 @@ class HostList:
             if len(hosts) >= limits.HOSTS_MAX:
                 return Answer.TOO_MANY_HOSTS
             weight = DEFAULT_WEIGHT if command.weight is None else command.weight
-            host = self._add(command.ip, tag=command.tag, hostname=b"", weight=weight)
+            set_at = self._later_than(hosts.removed_at.get(command.ip, 0))
+            host = self._add(
+                command.ip, tag=command.tag, hostname=b"", weight=weight, set_at=set_at
+            )
         else:
             if command.tag not in (b"", host.tag):
                 return Answer.TAG_IS_FIXED
             if command.weight is not None:
-                self._set_weight(host, command.weight)
+                self._set_weight(host, command.weight, self._later_than(host.weight_set_at))
         self._announce(host, self._gossip.own_stamp(), exclude=None)
         return Answer.OK
 
@@ -73,7 +80,8 @@ class HostList:
         host = self._state.hosts.get(ip)
         if host is None:
             return Answer.NOT_FOUND
-        self._remove(host, self._gossip.own_stamp(), exclude=None)
+        removed_at = self._later_than(host.weight_set_at)
+        self._remove(host, self._gossip.own_stamp(), removed_at, exclude=None)
         return Answer.OK
 
     def flush(self, ip: IpAddress | None) -> Answer:
@@ -127,40 +135,60 @@ class HostList:
                 f"tag {message.tag!r} from minor version {link.minor}, expected at least 7",
                 token="HOST",
             )
-        hosts = self._state.hosts
-        host = hosts.get(message.ip)
+        host = self._state.hosts.get(message.ip)
         if host is None:
-            host = self._add(
-                message.ip, tag=message.tag, hostname=message.hostname, weight=message.weight
-            )
-        elif (
-            host.weight == message.weight
-            and host.is_down == message.is_down
-            and host.tag == message.tag
-        ):
+            self._unknown_received(link, message, stamp)
+        elif _is_known(host, message):
             return
         elif host.is_desynced:
             self._apply(host, self._settle(host, message))
             self._announce(host, self._gossip.own_stamp(), exclude=None)
+        else:
+            newest = _newest(host, message)
+            self._apply(host, newest)
+            if newest == message:
+                self._announce(host, stamp or self._gossip.own_stamp(), exclude=link.director)
+            else:
+                self._announce(host, self._gossip.own_stamp(), exclude=None)
+
+    def _unknown_received(self, link: Link, message: Host, stamp: Stamp | None) -> None:
+        """Add a host, unless that is what was before it was removed."""
+        removed_at = self._state.hosts.removed_at.get(message.ip, 0)
+        set_at = message.weight_set_at
+        if set_at is None:
+            set_at = self._later_than(removed_at) if removed_at else 0
+        elif set_at < removed_at or set_at == removed_at > 0:
+            own_stamp = self._gossip.own_stamp()
+            removal = HostRemove(stamp=own_stamp, ip=message.ip, removed_at=removed_at)
+            self._gossip.flood(removal, exclude=None)
             return
-        elif stamp is None and message.is_down != host.is_down and _is_older(message, host):
-            # A handshake tells how things are there, not what somebody wants: ours is newer.
-            self._apply(host, attrs.evolve(message, is_down=host.is_down))
-            self._announce(host, self._gossip.own_stamp(), exclude=None)
-            return
+        host = self._add(
+            message.ip,
+            tag=message.tag,
+            hostname=message.hostname,
+            weight=message.weight,
+            set_at=set_at,
+        )
         self._apply(host, message)
         self._announce(host, stamp or self._gossip.own_stamp(), exclude=link.director)
 
     def _settle(self, host: MailHost, message: Host) -> Host:
-        """Two changes overlap: keep the newer up/down state and the lower weight.
+        """Two changes overlap: keep the newer up/down state, and the weight that was set later.
 
         Of two of the same second the host is down. The original takes what it hears; then two
-        directors can tell each other up and down for ever.
+        directors can tell each other up and down for ever. Of two weights of the same moment, or
+        if it was not told, the lower one stands.
         """
         is_down = message.is_down
         if is_down != host.is_down and host.changed_at >= message.changed_at:
             is_down = host.is_down or host.changed_at == message.changed_at
-        weight = min(host.weight, message.weight)
+        set_at = message.weight_set_at
+        if set_at is None:
+            set_at = self._later_than(host.weight_set_at)
+            weight = min(host.weight, message.weight)
+        else:
+            _, weight = max((set_at, -message.weight), (host.weight_set_at, -host.weight))
+            set_at, weight = max(set_at, host.weight_set_at), -weight
         self._state.note(
             "host_conflict_settled",
             host=host.ip,
@@ -168,7 +196,7 @@ class HostList:
             theirs=f"{message.weight} {'down' if message.is_down else 'up'}",
             result=f"{weight} {'down' if is_down else 'up'}",
         )
-        return attrs.evolve(message, weight=weight, is_down=is_down)
+        return attrs.evolve(message, weight=weight, weight_set_at=set_at, is_down=is_down)
 
     def _apply(self, host: MailHost, message: Host) -> None:
         if host.tag != message.tag:
@@ -177,14 +205,32 @@ class HostList:
             self._state.hosts.set_tag(host, message.tag)
         if host.is_down != message.is_down:
             self._set_down(host, message.is_down, max(message.changed_at, host.changed_at))
+        set_at = message.weight_set_at
         if host.weight != message.weight:
-            self._set_weight(host, message.weight)
+            set_at = self._later_than(host.weight_set_at) if set_at is None else set_at
+            self._set_weight(host, message.weight, set_at)
+        elif set_at is not None:
+            self._state.hosts.set_weight(host, host.weight, max(set_at, host.weight_set_at))
 
     def remove_received(self, link: Link, message: HostRemove) -> None:
+        """A neighbour says that a host was removed (section 8.4)."""
         stamp = self._gossip.accept(message.stamp)
-        host = self._state.hosts.get(message.ip)
-        if stamp is not None and host is not None:
-            self._remove(host, stamp, exclude=link.director)
+        hosts = self._state.hosts
+        host = hosts.get(message.ip)
+        removed_at = message.removed_at
+        if stamp is None:
+            return
+        if host is None:
+            if removed_at is not None and removed_at > hosts.removed_at.get(message.ip, -1):
+                hosts.remember_removal(message.ip, removed_at)
+                self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
+        elif removed_at is None:
+            removed_at = self._later_than(host.weight_set_at)
+            self._remove(host, stamp, removed_at, exclude=link.director)
+        elif removed_at < host.weight_set_at:
+            self._announce(host, self._gossip.own_stamp(), exclude=None)  # added again since
+        else:
+            self._remove(host, stamp, removed_at, exclude=link.director)
 
     def flush_received(self, link: Link, message: HostFlush) -> None:
         stamp = self._gossip.accept(message.stamp)
@@ -195,20 +241,28 @@ class HostList:
 
     # --- what both have in common -----------------------------------------------------------------
 
-    def _add(self, ip: IpAddress, *, tag: bytes, hostname: bytes, weight: int) -> MailHost:
+    def _later_than(self, before: int) -> int:
+        """Return now in milliseconds, but later than what is replaced: clocks differ."""
+        return max(self._state.wall_ms, before + 1)
+
+    def _add(
+        self, ip: IpAddress, *, tag: bytes, hostname: bytes, weight: int, set_at: int
+    ) -> MailHost:
         """Add a host.
 
         Raises:
             LimitExceeded: there are `limits.HOSTS_MAX` already.
         """
         self._state.reclaim_host_numbers()
-        host = self._state.hosts.add(ip, tag=tag, hostname=hostname, weight=weight)
+        hosts = self._state.hosts
+        host = hosts.add(ip, tag=tag, hostname=hostname, weight=weight)
+        hosts.set_weight(host, weight, set_at)
         self._state.note("host_added", host=ip, tag=tag, weight=weight)
         return host
 
-    def _set_weight(self, host: MailHost, weight: int) -> None:
+    def _set_weight(self, host: MailHost, weight: int, set_at: int) -> None:
         self._state.note("host_weight_set", host=host.ip, old=host.weight, new=weight)
-        self._state.hosts.set_weight(host, weight)
+        self._state.hosts.set_weight(host, weight, set_at)
 
     def _set_down(self, host: MailHost, is_down: bool, changed_at: int) -> None:
         self._state.note("host_went_down" if is_down else "host_came_up", host=host.ip)
@@ -220,10 +274,14 @@ class HostList:
         self._state.is_changed = True
         self._sync.start()
 
-    def _remove(self, host: MailHost, stamp: Stamp, *, exclude: Director | None) -> None:
-        self._gossip.flood(HostRemove(stamp=stamp, ip=host.ip), exclude=exclude)
+    def _remove(
+        self, host: MailHost, stamp: Stamp, removed_at: int, *, exclude: Director | None
+    ) -> None:
+        removal = HostRemove(stamp=stamp, ip=host.ip, removed_at=removed_at)
+        self._gossip.flood(removal, exclude=exclude)
         self._state.note("host_removed", host=host.ip)
         self._state.hosts.remove(host)
+        self._state.hosts.remember_removal(host.ip, removed_at)
         self._sync.start()
 
     def _flush(self, host: MailHost, stamp: Stamp, *, exclude: Director | None) -> None:
@@ -234,5 +292,22 @@ class HostList:
         self._state.has_forgotten_users = True
 
 
-def _is_older(message: Host, host: MailHost) -> bool:
-    return message.changed_at < host.changed_at
+def _is_known(host: MailHost, message: Host) -> bool:
+    return (
+        host.weight == message.weight
+        and host.is_down == message.is_down
+        and host.tag == message.tag
+        and (message.weight_set_at is None or message.weight_set_at <= host.weight_set_at)
+    )
+
+
+def _newest(host: MailHost, message: Host) -> Host:
+    """Return what is heard of a host, but what is newer here.
+
+    Without a stamp it tells how things are at a neighbour, not what somebody wants.
+    """
+    if message.stamp is None and message.changed_at < host.changed_at:
+        message = attrs.evolve(message, is_down=host.is_down)
+    if message.weight_set_at is not None and message.weight_set_at < host.weight_set_at:
+        message = attrs.evolve(message, weight=host.weight, weight_set_at=host.weight_set_at)
+    return message

@@ -44,7 +44,8 @@ class MailHost:
 
     `weight` is its number of points; `changed_at` the Unix second when it last went up or down, 0
     if it never did; `hostname` empty if it was configured by address; `is_desynced` means changed
-    since the last completed ring sync; `number` stands for it in the user tables.
+    since the last completed ring sync; `number` stands for it in the user tables; `weight_set_at`
+    is the Unix millisecond at which an administrator last set the weight, 0 if nobody did.
     """
 
     ip: IpAddress
@@ -54,6 +55,7 @@ class MailHost:
     weight: int
     is_down: bool = False
     changed_at: int = 0
+    weight_set_at: int = 0
     is_desynced: bool = False
     number: int = NO_NUMBER
     _points: list[int] = attrs.field(init=False, factory=list, repr=False)
@@ -87,6 +89,7 @@ class MailHosts:
         "_hosts_hash",
         "_sorted",
         "by_number",
+        "removed_at",
         "tags",
     )
 
@@ -94,6 +97,9 @@ class MailHosts:
         self.by_number: list[MailHost | None] = [None]
         self.tags: list[bytes] = []
         """In order of first appearance; a tag never disappears (users-and-hosts.md section 5)."""
+        self.removed_at: dict[IpAddress, int] = {}
+        """When administrators removed hosts that are not there, in Unix milliseconds, oldest first;
+        so that a director that was away at the time does not bring them back."""
         self._hosts: dict[IpAddress, MailHost] = {}
         self._sorted: list[MailHost] = []
         self._circles: dict[bytes, Placing | None] = {}
@@ -145,6 +151,7 @@ class MailHosts:
         )
         self._take_number(host)
         self._hosts[ip] = host
+        self.removed_at.pop(ip, None)
         insort(self._sorted, host, key=lambda host: ip_key(host.ip))
         self._add_tag(tag)
         self._changed(tag)
@@ -159,6 +166,14 @@ class MailHosts:
         host.number = NO_NUMBER
         self._changed(host.tag)
 
+    def remember_removal(self, ip: IpAddress, removed_at: int) -> None:
+        """Of `limits.HOSTS_MAX` removals at most."""
+        assert ip not in self._hosts
+        self.removed_at.pop(ip, None)
+        self.removed_at[ip] = removed_at
+        if len(self.removed_at) > limits.HOSTS_MAX:
+            del self.removed_at[next(iter(self.removed_at))]
+
     def forget_users(self, host: MailHost) -> None:
         """Give the host a new number, so that all entries of user tables with the old one are dead.
 
@@ -170,10 +185,12 @@ class MailHosts:
         self._take_number(host)
         self._drop_number(old_number)
 
-    def set_weight(self, host: MailHost, weight: int) -> None:
+    def set_weight(self, host: MailHost, weight: int, set_at: int) -> None:
         assert weight >= 0
-        host.weight = weight
-        self._changed(host.tag)
+        host.weight_set_at = set_at
+        if host.weight != weight:
+            host.weight = weight
+            self._changed(host.tag)
 
     def set_down(self, host: MailHost, is_down: bool, changed_at: int) -> None:
         """Bring the host up or down; `changed_at` counts only if that is a change."""

@@ -315,11 +315,25 @@ class Lookups:
         shards = min(SHARDS_COUNT, max(1, round(SHARDS_COUNT * step_s / pass_s)))
         for pool in state.pools.values():
             self._drop_stuck_weak(pool)
-            for index in range(self._next_shard, self._next_shard + shards):
-                self.expired_count += pool.table.sweep(
-                    index % SHARDS_COUNT, state.wall - expire_s, pool.special
-                )
+            for number in range(self._next_shard, self._next_shard + shards):
+                index = number % SHARDS_COUNT
+                if state.is_native_ring:
+                    self._bring_back(pool, index)
+                self.expired_count += pool.table.sweep(index, state.wall - expire_s, pool.special)
         self._next_shard = (self._next_shard + shards) % SHARDS_COUNT
+
+    def _bring_back(self, pool: Pool, index: int) -> None:
+        """Whom a clock that is ahead refreshed would be known for as much longer (section 17, 14).
+
+        What is said of it is older than what the others have. Each that brings the user back says
+        so in its turn, and the last one is heard by all.
+        """
+        state = self._state
+        newest = state.wall + state.expiry_margin_s
+        changed = pool.table.bring_back(index, newest, state.wall, pool.special)
+        if changed:
+            state.note("users_brought_back", users=len(changed))
+            self._gossip.flood_users(pool.tag, changed)
 
     def _drop_stuck_weak(self, pool: Pool) -> None:
         state = self._state

@@ -96,7 +96,8 @@ class Host:
     """State of one mail host. In a handshake's host block `stamp` is None.
 
     `weight` is the number of points; `changed_at` the Unix second of the last up/down change, 0 if
-    it never changed; `hostname` empty if the host was configured by address.
+    it never changed; `hostname` empty if the host was configured by address. `weight_set_at` is the
+    Unix millisecond at which an administrator last set the weight, 0 if nobody did; None: not told.
     """
 
     stamp: Stamp | None
@@ -106,12 +107,16 @@ class Host:
     is_down: bool = False
     changed_at: int = 0
     hostname: bytes = b""
+    weight_set_at: int | None = None
 
 
 @attrs.frozen(kw_only=True)
 class HostRemove:
+    """`removed_at` is the Unix millisecond at which an administrator did it; None: not told."""
+
     stamp: Stamp
     ip: IpAddress
+    removed_at: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -160,6 +165,11 @@ class ShardsWanted:
 
     tag: bytes
     shards: tuple[int, ...]
+
+
+@attrs.frozen
+class Compare:
+    """Native only: tell me which users differ, by `Digests`, as if a handshake began."""
 
 
 @attrs.frozen(kw_only=True)
@@ -296,6 +306,7 @@ Message: TypeAlias = (
     | Users
     | Digests
     | ShardsWanted
+    | Compare
     | UserWeak
     | UserMove
     | UserKick

@@ -35,6 +35,7 @@ from ring.link import Link
 from ring.lookups import Lookups
 from ring.members import Members
 from ring.messages import (
+    Compare,
     Connect,
     Digests,
     Director,
@@ -94,7 +95,7 @@ class RingNode:
         self._heartbeat = Heartbeat(state)
         self._sync = Synchroniser(state, self._gossip, self._heartbeat)
         self._exports = Exports(state)
-        self._handshake = Handshake(state, self._heartbeat, self._exports)
+        self._handshake = Handshake(state, self._gossip, self._heartbeat, self._exports)
         self._neighbours = Neighbours(state, self._heartbeat, self._sync, self._handshake)
         self._members = Members(state, self._gossip, self._sync, self._neighbours)
         self._places = Places(
@@ -369,6 +370,9 @@ class RingNode:
             if state.has_forgotten_users:
                 state.has_forgotten_users = False
                 self._exports.users_forgotten()
+            if state.has_missed_users:
+                state.has_missed_users = False
+                self._exports.users_missed()
         if not state.settled_users and not state.is_changed:
             return
         settled, state.settled_users = state.settled_users, []
@@ -429,6 +433,7 @@ class RingNode:
             Hello: handshake.hello_received,
             Digests: self._exports.digests_received,
             ShardsWanted: self._exports.wanted_received,
+            Compare: self._exports.compare_received,
             Me: places.me_received,
             Options: lambda _link, message: handshake.options_received(message),
             Done: lambda link, _message: places.done_received(link),

@@ -123,12 +123,18 @@ class State:
         # Anybody: what waits for the ring or for a user is looked at again (node.py, at the end).
         self.is_changed = False
         self.is_newly_synced = False  # sync.py
-        self.has_forgotten_users = False  # host_list.py; until the ring is synced again
+        # Until the ring is synced again (exports.py).
+        self.has_forgotten_users = False  # host_list.py
+        self.has_missed_users = False  # gossip.py
         self.settled_users: list[tuple[bytes, int]] = []
 
     @property
     def wall(self) -> int:
         return int(self.now + self.wall_offset)
+
+    @property
+    def wall_ms(self) -> int:
+        return int((self.now + self.wall_offset) * 1000)
 
     @property
     def next_turn(self) -> float:

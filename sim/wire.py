@@ -57,6 +57,8 @@ class Wire:
         self._sent_rows: dict[End, dict[int, Row]] = {}
         self._sources: dict[tuple[int, int], dict[End, Row]] = {}
         self._weak: set[tuple[int, int]] = set()
+        self._marks: dict[tuple[int, int], int] = {}
+        self._answers: Counter[tuple[End, int]] = Counter()
         self._slow: set[End] = set()
         self._dials: dict[int, deque[float]] = {}
         self._dials_max = max(DIALS_MAX, DIALS_PER_DIRECTOR_MAX * world.plan.directors)
@@ -90,6 +92,11 @@ class Wire:
         self._sent_rows = {e: r for e, r in self._sent_rows.items() if e.machine is not machine}
         self._sent_stamps.clear()
 
+    def brought_back(self, machine: Machine) -> None:
+        """It says of users from the future what was said of them before, to whoever told it."""
+        self.forget(machine)
+        self._sources = {k: v for k, v in self._sources.items() if k[0] != machine.number}
+
     def _list_replaced(self, machine: Machine) -> None:
         """A director that is new takes another host list, and forgets the users of its own."""
         if machine.node is not None and not machine.node.statistics().is_handshaked:
@@ -119,6 +126,12 @@ class Wire:
         link = _link_of(end)
         if link is None or link.is_leaving:
             return  # it does not listen any more
+        marks = Counter(m.user_hash for m in messages if isinstance(m, UserWeak))
+        for user_hash, count in marks.items():
+            self._marks[end.machine.number, user_hash] = count
+            for other in self._sent_rows:
+                if other.machine is end.machine:
+                    self._answers.pop((other, user_hash), None)
         for message in messages:
             if isinstance(message, UserWeak):
                 self.touched(end.machine, message.user_hash)
@@ -172,9 +185,7 @@ class Wire:
                     machine, f"user {user_hash} gossiped {oldest - timestamp} s after its expiry"
                 )
             if rows.get(user_hash) == value and not world.plan.batch_s:
-                world.promises.echoed(
-                    machine, f"user {user_hash} sent twice unchanged to {end.peer.machine.lane}"
-                )
+                self._repeated(end, user_hash)
             known = self._sources.get((machine.number, user_hash), {})
             sources = [e for e, (i, t) in known.items() if i == ip and t >= timestamp]
             if sources == [end] and end not in self._slow and not world.plan.batch_s:
@@ -182,6 +193,14 @@ class Wire:
                     machine, f"user {user_hash} sent back to {end.peer.machine.lane}"
                 )
             rows[user_hash] = value
+
+    def _repeated(self, end: End, user_hash: int) -> None:
+        """Every weak mark is answered, and several may have come in one read."""
+        self._answers[end, user_hash] += 1
+        if self._answers[end, user_hash] >= self._marks.get((end.machine.number, user_hash), 1):
+            self._world.promises.echoed(
+                end.machine, f"user {user_hash} sent twice unchanged to {end.peer.machine.lane}"
+            )
 
 
 def _link_of(end: End) -> Link | None:

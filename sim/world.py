@@ -153,6 +153,8 @@ class World:
             self.wire.touched(machine, int(str(note.fields[0][1])))
         elif note.kind in FORGETTING:
             self.wire.forget(machine)
+        elif note.kind == "users_brought_back":
+            self.wire.brought_back(machine)
         self.promises.noted(machine, note)
 
     # --- what is wrong just now, without being a window -------------------------------------------

@@ -28,6 +28,7 @@ from ring.codec import grammar, tabs
 from ring.errors import LimitExceeded, RemoteProtocolError, ValueRefused, excerpt
 from ring.messages import (
     UNKNOWN_TIMESTAMP,
+    Compare,
     Connect,
     Digests,
     Director,
@@ -273,7 +274,7 @@ def _encode_line(message: Message, minor: int, ring_minor: int) -> bytes:
             text = _CONTROL.sub(" ", reason).encode("utf-8", "backslashreplace")
             return (b"QUIT\t" + text)[: limits.CLASSIC_LINE_BYTES_MAX] + b"\n"
         case _:
-            assert isinstance(message, Hello | Digests | ShardsWanted), message
+            assert isinstance(message, Hello | Digests | ShardsWanted | Compare), message
             return b""
 
 

@@ -33,6 +33,7 @@ from ring.codec import kinds
 from ring.errors import LimitExceeded, RemoteProtocolError, ValueRefused, excerpt
 from ring.messages import (
     UNKNOWN_TIMESTAMP,
+    Compare,
     Connect,
     Digests,
     Director,
@@ -331,9 +332,17 @@ SHAPES = (
         ("is_down", kinds.FLAG),
         ("changed_at", kinds.SECONDS),
         ("hostname", kinds.TEXT),
-        optional=4,
+        ("weight_set_at", kinds.optional(kinds.MILLISECONDS)),
+        optional=5,
     ),
-    _shape(9, HostRemove, ("stamp", kinds.STAMP), ("ip", kinds.IP)),
+    _shape(
+        9,
+        HostRemove,
+        ("stamp", kinds.STAMP),
+        ("ip", kinds.IP),
+        ("removed_at", kinds.optional(kinds.MILLISECONDS)),
+        optional=1,
+    ),
     _shape(10, HostFlush, ("stamp", kinds.STAMP), ("ip", kinds.IP)),
     _shape(11, Options, ("names", kinds.TEXTS)),
     _shape(12, Done),
@@ -397,6 +406,7 @@ SHAPES = (
     _shape(26, Connect, ("address", kinds.PLACE)),
     _shape(27, Digests, ("tag", kinds.TEXT), ("first", kinds.SHARD), ("digests", kinds.DIGESTS)),
     _shape(28, ShardsWanted, ("tag", kinds.TEXT), ("shards", kinds.SHARDS)),
+    _shape(29, Compare),
 )
 
 _SHAPES_BY_NUMBER = {shape.number: shape for shape in SHAPES}

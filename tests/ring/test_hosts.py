@@ -152,7 +152,7 @@ def test_the_circle_follows_every_change(changes: list[tuple[str, int]], wanted:
         if host is None:
             add(hosts, ip, tag=b"ab"[value % 2 : value % 2 + 1], weight=value % 16)
         elif change == "weight":
-            hosts.set_weight(host, value % 16)
+            hosts.set_weight(host, value % 16, set_at=0)
         elif change == "down":
             hosts.set_down(host, value > 31, value)
         elif change == "tag":
@@ -213,7 +213,7 @@ def test_the_hosts_hash_follows_weight_state_and_tag_but_not_changed_at() -> Non
     hosts = MailHosts()
     host = add(hosts, "10.0.0.1")
     seen = [hosts.hosts_hash()]
-    hosts.set_weight(host, 50)
+    hosts.set_weight(host, 50, set_at=0)
     seen.append(hosts.hosts_hash())
     hosts.set_down(host, True, 5)
     seen.append(hosts.hosts_hash())

@@ -126,6 +126,34 @@ def test_joining_node_receives_the_users_in_many_steps() -> None:
     assert net.pieces_count - pieces_before > 5
 
 
+def test_user_refreshed_by_a_clock_that_is_ahead_is_brought_back_everywhere() -> None:
+    net = ring_of(3, user_expire_s=100)
+    net.login(1, 5)
+    net.nodes[1].set_clock(net.now, net.wall + 300)
+    net.login(1, 5)
+    net.nodes[1].set_clock(net.now, net.wall)
+    assert {int(net.wall) + 300} == {net.users(number)[5][1] for number in net.nodes}
+    net.run(15)
+    found = {net.users(number)[5][1] for number in net.nodes}
+
+    assert 1 == len(found)
+    assert net.wall - 15 <= found.pop() <= net.wall
+    assert [{"users": 1}] == net.notes(2, "users_brought_back")
+
+
+def test_real_directors_keep_a_time_that_lies_ahead() -> None:
+    """So ours do among them, or they would forget users whom those still know."""
+    net = Net(2, {2: CLASSIC_MINOR}, settings={"user_expire_s": 100})
+    net.start_all()
+    net.login(2, 5)
+    net.nodes[1].set_clock(net.now, net.wall + 300)
+    net.login(1, 5)
+    net.nodes[1].set_clock(net.now, net.wall)
+    net.run(15)
+
+    assert {int(net.wall) - 15 + 300} == {net.users(number)[5][1] for number in net.nodes}
+
+
 def test_user_that_logs_in_during_an_export_arrives_with_its_latest_time() -> None:
     net = ring_of(2)
     net.login(1, 5)

@@ -341,6 +341,20 @@ def test_a_sweep_removes_the_expired_and_the_dead(hosts: MailHosts, table: UserT
     assert table.sweep(1, WALL, keep=()) == 0
 
 
+def test_times_that_lie_ahead_are_brought_back(hosts: MailHosts, table: UserTable) -> None:
+    first, second = host(hosts, 0), host(hosts, 1)
+    for user_hash, timestamp in [(1, WALL + 3), (2, WALL + 4), (3, WALL + 4), (1 << 24, WALL + 4)]:
+        table.store(user_hash, second.number, timestamp)
+    table.store(4, first.number, WALL + 4)
+    hosts.forget_users(first)
+    changed = table.bring_back(0, WALL + 3, WALL, keep={3})
+
+    assert {2: WALL << 16 | second.number} == changed
+    assert [WALL + 3, WALL, WALL + 4] == list(table.shard(0)[2])
+    assert {} == table.bring_back(0, WALL + 4, WALL, keep=())
+    assert [WALL + 4] == list(table.shard(1)[2])
+
+
 def slots_count(table: UserTable, index: int) -> int:
     return len(table._shards[index][0])
 

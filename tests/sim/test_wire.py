@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from ring.address import IpAddress
+from ring.effects import Noted
 from ring.link import Phase
 from ring.messages import HostRemove, Pong, Stamp, Users, UserWeak
 from sim.network import End
@@ -114,6 +115,26 @@ def test_with_a_weak_mark_a_user_may_be_said_again(is_heard: bool) -> None:
         world.wire.heard(end, [weak])
     else:
         world.wire.sent(end, [weak])
+    world.wire.sent(end, [told(world)])
+
+
+def test_each_weak_mark_of_a_read_is_answered() -> None:
+    world = quiet_world()
+    end, _ = ends(world)
+    weak = UserWeak(stamp=Stamp(origin=end.machine.address, sequence=99), user_hash=USER, ip=HERE)
+    world.wire.heard(end, [weak, weak])
+    for _ in range(2):
+        world.wire.sent(end, [told(world)])
+    with pytest.raises(Broken, match=f"user {USER} sent twice"):
+        world.wire.sent(end, [told(world)])
+
+
+def test_users_brought_back_may_be_said_again_and_to_whom_they_came_from() -> None:
+    world = quiet_world()
+    end, _ = ends(world)
+    world.wire.sent(end, [told(world)])
+    world.wire.heard(end, [told(world, age_s=-100)])
+    world.noted(end.machine, Noted("users_brought_back", (("users", 1),)))
     world.wire.sent(end, [told(world)])
 
 

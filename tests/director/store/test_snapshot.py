@@ -127,7 +127,7 @@ async def test_host_changes_are_what_an_administrator_did(bench: Bench) -> None:
         host = old.hosts.get(ip)
         assert host is not None
         if change == "weight":
-            old.hosts.set_weight(host, 50)
+            old.hosts.set_weight(host, 50, set_at=0)
         elif change == "remove":
             old.hosts.remove(host)
         else:

@@ -15,12 +15,14 @@ from ring.codec import native
 from ring.errors import LimitExceeded, RemoteProtocolError
 from ring.messages import (
     UNKNOWN_TIMESTAMP,
+    Compare,
     Connect,
     Digests,
     Director,
     Done,
     Hello,
     Host,
+    HostRemove,
     HostsStart,
     Message,
     Options,
@@ -56,12 +58,15 @@ SAMPLES: list[Message] = [
     Hello(director_hash="murmur3"),
     HostsStart(True),
     Host(stamp=None, ip=V6, weight=100, tag=b"\0\xff", is_down=True, changed_at=-1, hostname=b"h"),
+    Host(stamp=None, ip=V6, weight=100, weight_set_at=1_700_000_000_123),
+    HostRemove(stamp=STAMP, ip=V4, removed_at=1_700_000_000_123),
     UserKick(stamp=STAMP, user=b"\0\t\n"),
     Sync(origin=PLACE, sequence=1, minor=0, timestamp=UNKNOWN_TIMESTAMP, hosts_hash=0),
     Ping(wall=None, unsent_bytes=5),
     Options((b"a", b"b")),
     Digests(tag=b"", first=0, digests=(0, (1 << 64) - 1)),
     ShardsWanted(tag=b"gold", shards=(0, 255)),
+    Compare(),
     Done(),
     Quit("por qu\u00e9"),
     users([(5, V4, 17), (6, V6, 18)]),
@@ -129,7 +134,7 @@ def test_every_message_has_one_number() -> None:
     numbers = [shape.number for shape in native.SHAPES]
     kinds = {shape.make for shape in native.SHAPES}
 
-    assert sorted([*numbers, native.GOSSIP_NUMBER, native.EXPORT_NUMBER]) == list(range(1, 29))
+    assert sorted([*numbers, native.GOSSIP_NUMBER, native.EXPORT_NUMBER]) == list(range(1, 30))
     assert kinds | {Users} == set(Message.__args__)
 
 
