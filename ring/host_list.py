@@ -157,7 +157,7 @@ class HostList:
         set_at = message.weight_set_at
         if set_at is None:
             set_at = self._later_than(removed_at) if removed_at else 0
-        elif set_at < removed_at or set_at == removed_at > 0:
+        elif removed_at and set_at <= removed_at:
             own_stamp = self._gossip.own_stamp()
             removal = HostRemove(stamp=own_stamp, ip=message.ip, removed_at=removed_at)
             self._gossip.flood(removal, exclude=None)
@@ -182,13 +182,13 @@ class HostList:
         is_down = message.is_down
         if is_down != host.is_down and host.changed_at >= message.changed_at:
             is_down = host.is_down or host.changed_at == message.changed_at
-        set_at = message.weight_set_at
+        weight, set_at = min(host.weight, message.weight), message.weight_set_at
         if set_at is None:
             set_at = self._later_than(host.weight_set_at)
-            weight = min(host.weight, message.weight)
-        else:
-            _, weight = max((set_at, -message.weight), (host.weight_set_at, -host.weight))
-            set_at, weight = max(set_at, host.weight_set_at), -weight
+        elif set_at > host.weight_set_at:
+            weight = message.weight
+        elif set_at < host.weight_set_at:
+            weight, set_at = host.weight, host.weight_set_at
         self._state.note(
             "host_conflict_settled",
             host=host.ip,

@@ -363,7 +363,7 @@ class UserTable:
         """Let users of one shard that were refreshed after `newest` have been so at `wall`.
 
         Those in `keep` stay. Return what changed, as values of `find` by hash. 0.2 ms at 1 M users
-        if nobody's time lies ahead.
+        if nobody's time lies ahead, 2 ms if everybody's does.
         """
         hashes, values, _ = self._shards[index]
         newest_value = newest << 16 | 0xFFFF
@@ -372,7 +372,8 @@ class UserTable:
             return changed
         for slot, v in enumerate(values):
             number = v & 0xFFFF
-            if v > newest_value and self._by_number[number] and hashes[slot] not in keep:
+            is_ahead = v > newest_value and self._by_number[number] is not None
+            if is_ahead and hashes[slot] not in keep:
                 values[slot] = changed[hashes[slot]] = wall << 16 | number
         return changed
 
