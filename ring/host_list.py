@@ -162,6 +162,8 @@ class HostList:
             removal = HostRemove(stamp=own_stamp, ip=message.ip, removed_at=removed_at)
             self._gossip.flood(removal, exclude=None)
             return
+        if removed_at:
+            self._state.has_missed_users = True  # who set it since did not forget them
         host = self._add(
             message.ip,
             tag=message.tag,
@@ -228,7 +230,7 @@ class HostList:
             removed_at = self._later_than(host.weight_set_at)
             self._remove(host, stamp, removed_at, exclude=link.director)
         elif removed_at < host.weight_set_at:
-            self._announce(host, self._gossip.own_stamp(), exclude=None)  # added again since
+            self._announce(host, self._gossip.own_stamp(), exclude=None)  # set since
         else:
             self._remove(host, stamp, removed_at, exclude=link.director)
 

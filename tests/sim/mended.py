@@ -100,6 +100,10 @@ def _ask_nobody_again(self: Moves) -> None:
     pass
 
 
+def _miss_users_in_silence(self: Exports) -> None:
+    pass
+
+
 def _is_right_missing(self: Moves) -> bool:
     return self._state.right is None
 
@@ -208,6 +212,13 @@ GOES_ALONE = PlantedBug(
 ENDS_IN_SILENCE = PlantedBug(
     "ends a contradicted move in silence", Promise.SAME_USERS, Moves, "_end", _end_in_silence
 )
+MISSES_IN_SILENCE = PlantedBug(
+    "asks nobody for the users it missed",
+    Promise.ONE_HOST,
+    Exports,
+    "users_missed",
+    _miss_users_in_silence,
+)
 GREETS_AGAIN = PlantedBug(
     "asks again when it is greeted", Promise.NO_BUG, Exports, "hello_received", _greet_again
 )
@@ -228,6 +239,7 @@ TAKES_HOSTS_OF_EACH = PlantedBug(
 
 MENDED = (
     MendedBug("hosts-taken-twice", TAKES_HOSTS_OF_EACH),
+    MendedBug("removed-while-it-is-set", MISSES_IN_SILENCE),
     MendedBug("five-start-at-once", GREETS_AGAIN),
     MendedBug("moved-in-a-partition", LEAVES_THE_LOSER),
     MendedBug("two-new-at-once", SPREADS_NOTHING),
