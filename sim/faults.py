@@ -1,6 +1,6 @@
 """What each action of a plan does to the world.
 
-A fault that no protocol can hide opens a window (`promises.py`); trouble that only slows things
+A fault that no protocol can hide opens a window (`windows.py`); trouble that only slows things
 down is noted as such. Whatever lasts leaves behind what ends it; `heal` ends all of it and starts
 every director again that is not there.
 """
@@ -271,7 +271,7 @@ class Faults:
             hosts = (*hosts, HostSetting(ip=ip, tag=world.plan.tag_of(action.host)))
         machine.settings = attrs.evolve(settings, hosts=hosts)
         if len(world.live()) == 1:
-            world.promises.forgotten(ip)
+            world.promises.one_host.forgotten(ip)
         self._memory_lost(machine)
         machine.shut_down()
         world.trouble_begins("leave")()
@@ -337,12 +337,12 @@ class Faults:
 
     def _remove_host(self, action: actions.RemoveHost) -> None:
         ip = self._world.host_ip(action.host)
-        self._world.promises.forgotten(ip)
+        self._world.promises.one_host.forgotten(ip)
         self._command(action.director, commands.HostRemove(ip))
 
     def _forget_users(self, action: actions.ForgetUsers) -> None:
         ip = self._world.host_ip(action.host)
-        self._world.promises.forgotten(ip)
+        self._world.promises.one_host.forgotten(ip)
         self._command(action.director, commands.HostFlush(ip))
 
     def _move_users(self, action: actions.MoveUsers) -> None:
@@ -368,7 +368,7 @@ class Faults:
             first = commands.HostUpdate(ip=ip, tag=b"", weight=30)
             second = commands.HostUpdate(ip=ip, tag=b"", weight=200)
         elif action.kind == "remove":
-            world.promises.forgotten(ip)
+            world.promises.one_host.forgotten(ip)
             first = commands.HostRemove(ip)
             second = commands.HostUpdate(ip=ip, tag=b"", weight=200)
         else:

@@ -12,8 +12,8 @@ from ring import limits
 from ring.hosts import MailHosts
 from ring.lookups import STUCK_WEAK_S, SWEEPS_PER_EXPIRY
 from sim.agreement import placed_apart, suspects, users_of
-from sim.promises import Promise
 from sim.randomness import digest32
+from sim.verdict import Promise
 
 if TYPE_CHECKING:
     from sim.machine import Machine
@@ -111,10 +111,10 @@ def users_trouble(world: World, among: list[User] | None = None) -> str:
     for user in suspects(world) if among is None else among:
         if placed := placed_apart(world, user):
             return f"user {user.number} ({user.user_hash}) is at {placed}"
-    if world.promises.open_conflicts and world.plan.codec == "native":
+    if world.promises.one_host.open_conflicts and world.plan.codec == "native":
         numbers = [
             number
-            for number, conflict in world.promises.open_conflicts.items()
+            for number, conflict in world.promises.one_host.open_conflicts.items()
             if not any(session.excuse for session in conflict.user.sessions)
         ]
         if numbers:

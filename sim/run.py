@@ -10,8 +10,8 @@ import attrs
 from ring.node import RingNode
 from sim.healing import heal, hosts_of
 from sim.plan import Plan
-from sim.promises import Broken, Promise, Violation
 from sim.randomness import Stream
+from sim.verdict import Broken, Promise, Violation
 from sim.world import NodeFactory, World
 
 START_S = 2.0
@@ -102,10 +102,10 @@ def _outcome(world: World, violation: Violation | None) -> Outcome:
         windows=dict(promises.windows),
         notes=dict(promises.notes),
         messages=dict(world.wire.messages),
-        conflicts=promises.conflicts_count,
-        conflicts_settled=promises.conflicts_settled_count,
-        worst_conflict_s=promises.worst_conflict_s,
-        worst_by_window=dict(promises.worst_by_window),
+        conflicts=promises.one_host.conflicts_count,
+        conflicts_settled=promises.one_host.conflicts_settled_count,
+        worst_conflict_s=promises.one_host.worst_conflict_s,
+        worst_by_window=dict(promises.one_host.worst_by_window),
         longest_apart_s=world.agreement.longest_apart_s,
         rest_s=world.rest_s,
         final_hosts=hosts_of(live[0]) if live else (),

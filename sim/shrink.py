@@ -14,8 +14,8 @@ import attrs
 from ring.node import RingNode
 from sim.actions import Action
 from sim.plan import Plan, changed
-from sim.promises import Promise
 from sim.run import run
+from sim.verdict import Promise
 from sim.world import NodeFactory
 
 RUNS_MAX = 400

@@ -262,7 +262,7 @@ class Workload:
         session.is_live = True
         session.refreshed_at = world.now
         self.sessions_count += 1
-        world.promises.session_begun(session)
+        world.promises.one_host.session_begun(session)
         device = session.device
         length_s = device.session_s or device.stream.exponential(world.plan.session_s)
         world.at(world.now + length_s, self.end, session, False)
@@ -289,7 +289,7 @@ class Workload:
         session.is_ended = True
         session.user.sessions.remove(session)
         if session.is_live:
-            self._world.promises.session_ended(session)
+            self._world.promises.one_host.session_ended(session)
         device = session.device
         if is_kicked:
             self.kicked_count += 1

@@ -119,8 +119,8 @@ class World:
 
     def _second(self) -> None:
         self._events_in_second = 0
-        self.promises.check_conflicts()
-        self.promises.check_kicks()
+        self.promises.one_host.check_conflicts()
+        self.promises.one_host.check_kicks()
         self.promises.check_parked()
         self.administrators.check_answers()
         if self.plan.is_compared:

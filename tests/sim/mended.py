@@ -30,7 +30,7 @@ from ring.moves import Moves
 from ring.neighbours import Neighbours
 from ring.settings import NodeSettings
 from ring.state import Pool, State
-from sim.promises import Promise
+from sim.verdict import Promise
 from tests.sim.planted import PlantedBug
 
 

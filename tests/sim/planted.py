@@ -31,7 +31,7 @@ from ring.moves import Move, Moves
 from ring.neighbours import HOLD_OFF_S, Neighbours
 from ring.sync import Synchroniser
 from ring.users import ABSENT, UserTable
-from sim.promises import Promise
+from sim.verdict import Promise
 
 
 @attrs.frozen

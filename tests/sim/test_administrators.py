@@ -10,7 +10,7 @@ from ring.commands import Answer, Command, HostDown, UserMove
 from ring.effects import CommandAnswered
 from ring.node import RingNode
 from sim.administrators import ANSWER_S
-from sim.promises import Broken
+from sim.verdict import Broken
 from sim.world import World
 from tests.sim.rig import events, log_in, quiet_world, user_of
 

@@ -9,8 +9,8 @@ import pytest
 
 from sim.expect import rewritten, unmet
 from sim.plan import Plan
-from sim.promises import Promise, Violation
 from sim.run import Outcome, run
+from sim.verdict import Promise, Violation
 
 BROKEN = Violation(at=3.0, promise=Promise.MOVES, detail="of no importance")
 

@@ -17,7 +17,7 @@ from sim.healing import (
     ring_trouble,
     users_trouble,
 )
-from sim.promises import Broken
+from sim.verdict import Broken
 from sim.world import World
 from tests.sim.rig import log_in, quiet_world, start_login, user_of
 

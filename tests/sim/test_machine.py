@@ -8,7 +8,7 @@ from ring.commands import UserMove
 from ring.effects import Effect, Noted
 from ring.node import RingNode
 from sim.machine import Machine
-from sim.promises import Broken, Promise
+from sim.verdict import Broken, Promise
 from sim.world import World
 from tests.sim.rig import events, is_one_ring, log_in, quiet_world, start_login, user_of
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import pytest
 
-from sim.promises import Promise
 from sim.run import Outcome, run
 from sim.soak import Drawn, run_seed
+from sim.verdict import Promise
 from tests.sim.planted import BUGS, PlantedBug
 
 SEEDS_MAX = 300

@@ -9,8 +9,8 @@ import attrs
 from ring.hosts import MailHost
 from ring.node import RingNode
 from sim.plan import Plan
-from sim.promises import Promise
 from sim.run import run
+from sim.verdict import Promise
 
 CALM = Plan(seed=3, directors=2, users=3, devices=1, faults_s=10.0, expire_s=10, kick_delay_s=0.5)
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from sim.actions import verb_of
 from sim.cli import sim
 from sim.plan import Plan, format_plan, read_plan
-from sim.promises import Promise
 from sim.run import run
 from sim.shrink import Shrinker
+from sim.verdict import Promise
 from tests.sim.planted import BUGS
 
 PLAN = """\

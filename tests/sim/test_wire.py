@@ -10,7 +10,7 @@ from ring.effects import Noted
 from ring.link import Phase
 from ring.messages import HostRemove, Pong, Stamp, Users, UserWeak
 from sim.network import End
-from sim.promises import Broken
+from sim.verdict import Broken
 from sim.wire import DIALS_MAX, WEAK_COPIES_MAX
 from sim.world import World
 from tests.sim.rig import log_in, quiet_world

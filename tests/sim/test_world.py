@@ -8,7 +8,7 @@ import pytest
 from ring.messages import CLASSIC_MINOR, NATIVE_MINOR
 from sim.actions import parse_action
 from sim.plan import Plan
-from sim.promises import Broken, Promise
+from sim.verdict import Broken, Promise
 from sim.windows import AFTERMATH_S
 from sim.world import EPOCH, World
 from tests.sim.rig import QUIET, is_one_ring, quiet_world
