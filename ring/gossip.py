@@ -19,6 +19,7 @@ from ring.directors import LASTING_SEQUENCE, Director
 from ring.effects import Kick, KickField, KickHash, KickName
 from ring.errors import RemoteProtocolError
 from ring.hosts import MailHost
+from ring.lifetime import is_expired, is_near_expiry, is_recently_updated
 from ring.link import Link, Phase
 from ring.messages import (
     NATIVE_MINOR,
@@ -31,7 +32,7 @@ from ring.messages import (
     UserWeak,
 )
 from ring.state import Pool, State
-from ring.users import ABSENT, is_expired, is_near_expiry, is_recently_updated
+from ring.users import ABSENT
 
 SEQUENCES = 1 << 32
 """A sequence has 32 bits on the wire; one more would cost every link. It starts again at the first

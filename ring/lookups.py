@@ -22,9 +22,10 @@ from ring import limits
 from ring.effects import LookupAnswered, ParkedReason, Refusal
 from ring.gossip import Gossip
 from ring.hosts import MailHost
+from ring.lifetime import is_expired, is_near_expiry
 from ring.messages import SHARDS_COUNT
 from ring.state import Pool, State
-from ring.users import ABSENT, is_expired, is_near_expiry
+from ring.users import ABSENT
 
 SWEEPS_PER_EXPIRY = 10
 SWEEP_INTERVAL_S = 0.25

@@ -34,12 +34,13 @@ from ring.effects import (
 )
 from ring.gossip import Gossip
 from ring.hosts import MailHost
+from ring.lifetime import is_expired
 from ring.link import Link
 from ring.messages import Stamp, UserKilled, UserKilledEverywhere
 from ring.messages import UserMove as UserMoveMessage
 from ring.move import Move, OldHost, Stage, is_of, wins
 from ring.state import Pool, State
-from ring.users import ABSENT, is_expired
+from ring.users import ABSENT
 
 ENDED_REMEMBERED_S = limits.MOVE_TIMEOUT_S + 5.0
 """How much later than here a move may end elsewhere."""

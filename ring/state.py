@@ -17,11 +17,12 @@ from ring.directors import Directors
 from ring.effects import Effect, Noted
 from ring.frames import Frames
 from ring.hosts import MailHosts
+from ring.lifetime import expiry_margin_s
 from ring.link import Link, RingVersion
 from ring.messages import NATIVE_MINOR, SHARDS_COUNT
 from ring.settings import DEFAULT_WEIGHT, NodeSettings
 from ring.timers import Timers
-from ring.users import UserTable, expiry_margin_s
+from ring.users import UserTable
 
 TimerKey: TypeAlias = (
     tuple[Literal["idle", "pong", "leave"], int]  # neighbours.py, heartbeat.py, by link id

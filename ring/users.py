@@ -1,8 +1,7 @@
 """The user table of one tag: which host a user hash belongs to, and since when.
 
 Decides nothing about the ring: whether a user is weak, moving or in conflict is known elsewhere
-(`lookups`, `moves`, `gossip`), who is expired is told from outside. The predicates of
-users-and-hosts.md section 6 are plain functions at the end.
+(`lookups`, `moves`, `gossip`), who is expired is told from outside (`lifetime`).
 
 The table is cut into 256 shards by the top byte of the hash, so that export, sweep, digest and
 growth are bounded pieces of work. A shard is an open-addressing table with linear probing over two
@@ -464,25 +463,3 @@ def _still_to_come(hashes: Sequence[int], row: int) -> int:
 def _slots_for(users_count: int) -> int:
     """Return the size of a rebuilt shard: at most half full, so that rebuilds are rare."""
     return max(_SLOTS_MIN, 1 << (2 * users_count - 1).bit_length() if users_count else 0)
-
-
-# --- lifetime of a user (users-and-hosts.md section 6) ----------------------------------------
-
-
-def expiry_margin_s(expire_s: int) -> int:
-    """Return how many seconds before its end a user is near expiry."""
-    return min(30, max(3, expire_s * 10 // 100))
-
-
-def is_expired(timestamp: int, wall: int, expire_s: int) -> bool:
-    return timestamp + expire_s <= wall
-
-
-def is_near_expiry(timestamp: int, wall: int, expire_s: int) -> bool:
-    """Tell whether another node may already think that the user has expired; true after it has."""
-    return timestamp + expire_s - expiry_margin_s(expire_s) < wall
-
-
-def is_recently_updated(timestamp: int, wall: int, expire_s: int) -> bool:
-    """Tell whether the user had a session within the last half of its lifetime."""
-    return timestamp + expire_s // 2 >= wall

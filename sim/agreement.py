@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ring.users import expiry_margin_s
+from ring.lifetime import expiry_margin_s
 
 if TYPE_CHECKING:
     from sim.machine import Machine

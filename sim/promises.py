@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from ring import limits
 from ring.address import IpAddress
 from ring.effects import CommandAnswered, Kick, KickHash, LookupAnswered, Noted, RunFlushProgram
-from ring.users import expiry_margin_s
+from ring.lifetime import expiry_margin_s
 from sim.one_host import OneHost
 from sim.verdict import Judge, Promise
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
-from ring.users import expiry_margin_s
+from ring.lifetime import expiry_margin_s
 from sim import actions
 from sim.actions import Action
 from sim.plan import Plan, changed

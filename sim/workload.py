@@ -30,7 +30,7 @@ import attrs
 
 from ring.address import IpAddress
 from ring.effects import KickField, KickHash, KickName, LookupAnswered
-from ring.users import expiry_margin_s
+from ring.lifetime import expiry_margin_s
 from sim.randomness import Stream, digest32
 
 if TYPE_CHECKING:
