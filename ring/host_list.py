@@ -138,18 +138,16 @@ class HostList:
         host = self._state.hosts.get(message.ip)
         if host is None:
             self._unknown_received(link, message, stamp)
-        elif _is_known(host, message):
             return
-        elif host.is_desynced:
-            self._apply(host, self._settle(host, message))
+        if _is_known(host, message):
+            return
+        is_overlapping = host.is_desynced
+        agreed = self._settle(host, message) if is_overlapping else _newest(host, message)
+        self._apply(host, agreed)
+        if is_overlapping or agreed != message:
             self._announce(host, self._gossip.own_stamp(), exclude=None)
         else:
-            newest = _newest(host, message)
-            self._apply(host, newest)
-            if newest == message:
-                self._announce(host, stamp or self._gossip.own_stamp(), exclude=link.director)
-            else:
-                self._announce(host, self._gossip.own_stamp(), exclude=None)
+            self._announce(host, stamp or self._gossip.own_stamp(), exclude=link.director)
 
     def _unknown_received(self, link: Link, message: Host, stamp: Stamp | None) -> None:
         """Add a host, unless that is what was before it was removed."""
@@ -217,19 +215,18 @@ class HostList:
     def remove_received(self, link: Link, message: HostRemove) -> None:
         """A neighbour says that a host was removed (section 8.4)."""
         stamp = self._gossip.accept(message.stamp)
-        hosts = self._state.hosts
-        host = hosts.get(message.ip)
-        removed_at = message.removed_at
         if stamp is None:
             return
+        hosts = self._state.hosts
+        host, removed_at = hosts.get(message.ip), message.removed_at
         if host is None:
             if removed_at is not None and removed_at > hosts.removed_at.get(message.ip, -1):
                 hosts.remember_removal(message.ip, removed_at)
                 self._gossip.flood(attrs.evolve(message, stamp=stamp), exclude=link.director)
-        elif removed_at is None:
+            return
+        if removed_at is None:
             removed_at = self._later_than(host.weight_set_at)
-            self._remove(host, stamp, removed_at, exclude=link.director)
-        elif removed_at < host.weight_set_at:
+        if removed_at < host.weight_set_at:
             self._announce(host, self._gossip.own_stamp(), exclude=None)  # set since
         else:
             self._remove(host, stamp, removed_at, exclude=link.director)

@@ -10,6 +10,7 @@ also stands what the ring cannot know: users it was told to forget, whose sessio
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ import attrs
 
 from ring import limits
 from ring.address import IpAddress
-from ring.effects import Noted
 from sim.verdict import Judge, Promise
 
 if TYPE_CHECKING:
@@ -178,14 +178,12 @@ class OneHost:
             )
             self._judge.break_(Promise.SETTLED, detail)
 
-    def conflict_noted(self, machine: Machine, note: Noted) -> None:
+    def conflict_noted(self, machine: Machine, values: Mapping[str, object], fields: str) -> None:
         """Two directors gave a user two hosts, whether or not it had sessions on both by then."""
-        values = dict(note.fields)
         user_hash = int(str(values["user_hash"]))
         self._reported(machine, user_hash, str(values["loser"]))
         is_forgotten = any(self._is_being_forgotten(values[host]) for host in ("host", "loser"))
         excuse = FORGOTTEN if is_forgotten else ""
-        fields = " ".join(f"{name}={value}" for name, value in note.fields)
         detail = f"{machine.lane} heard of two hosts for one user: {fields}"
         is_hung = self.hung_until.get(user_hash, float("-inf")) >= self._world.now
         hung = "kick that hangs" if is_hung else ""  # its director says so when that is over

@@ -241,7 +241,7 @@ class Promises(Judge):
         if note.kind == "bug":
             self.break_(Promise.NO_BUG, f"{machine.lane}: {fields}")
         if note.kind == "user_conflict_settled":
-            self.one_host.conflict_noted(machine, note)
+            self.one_host.conflict_noted(machine, dict(note.fields), fields)
         if note.kind == "host_went_down":
             self._host_went_down(machine, dict(note.fields)["host"])
         if note.kind == "move_timed_out":

@@ -57,7 +57,7 @@ class Wire:
         self._sent_rows: dict[End, dict[int, Row]] = {}
         self._sources: dict[tuple[int, int], dict[End, Row]] = {}
         self._weak: set[tuple[int, int]] = set()
-        self._marks: dict[tuple[int, int], int] = {}
+        self._marks: dict[tuple[int, int], tuple[float, int]] = {}
         self._answers: Counter[tuple[End, int]] = Counter()
         self._slow: set[End] = set()
         self._dials: dict[int, deque[float]] = {}
@@ -128,7 +128,7 @@ class Wire:
             return  # it does not listen any more
         marks = Counter(m.user_hash for m in messages if isinstance(m, UserWeak))
         for user_hash, count in marks.items():
-            self._marks[end.machine.number, user_hash] = count
+            self._marks[end.machine.number, user_hash] = self._world.now, count
             for other in self._sent_rows:
                 if other.machine is end.machine:
                     self._answers.pop((other, user_hash), None)
@@ -195,9 +195,10 @@ class Wire:
             rows[user_hash] = value
 
     def _repeated(self, end: End, user_hash: int) -> None:
-        """Every weak mark is answered, and several may have come in one read."""
+        """Every weak mark is answered at once, and several may have come in one read."""
         self._answers[end, user_hash] += 1
-        if self._answers[end, user_hash] >= self._marks.get((end.machine.number, user_hash), 1):
+        read_at, count = self._marks.get((end.machine.number, user_hash), (0.0, 1))
+        if read_at < self._world.now or self._answers[end, user_hash] >= count:
             self._world.promises.echoed(
                 end.machine, f"user {user_hash} sent twice unchanged to {end.peer.machine.lane}"
             )

@@ -25,7 +25,7 @@ import pytest
 from tests.interop.auth_client import AuthClient
 from tests.interop.lab import Lab
 from tests.interop.proxies import DirectorKind, Proxy
-from tests.interop.rings import Ring
+from tests.interop.rings import CONFLICT, Ring
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -56,7 +56,6 @@ a link is not said again, and who comes back to a ring that is whole without it 
 neighbour after 30 s (ring-protocol.md section 17, 13 and 17). It says nothing of what it was sent.
 """
 
-CONFLICT = re.compile(r"is being redirected to two hosts")
 CONFLICTS_MAX = 10
 """Users whom two nodes placed differently: one was told to forget a host's users while they logged
 in, or hung for so long that the others went on without it. The real director says so, and settles

@@ -6,8 +6,8 @@ work today: a new director once passed on what it was told row by row, now `Expo
 
 Bugs of which only a test in `tests/ring` is left, because no small plan breaks a promise any more
 when they are put back: the older of two states of a mail host, a move that timed out in silence,
-eight copies of a DIRECTOR line, users told after a handshake that nobody
-passed on; and a timer that rounding made due for ever, as the simulator's clock goes on by itself.
+eight copies of a DIRECTOR line, users told after a handshake that nobody passed on; and a timer
+that rounding made due for ever, as the simulator's clock goes on by itself.
 """
 
 from __future__ import annotations

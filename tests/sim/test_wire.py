@@ -129,6 +129,18 @@ def test_each_weak_mark_of_a_read_is_answered() -> None:
         world.wire.sent(end, [told(world)])
 
 
+def test_a_weak_mark_excuses_nothing_later() -> None:
+    world = quiet_world()
+    end, _ = ends(world)
+    weak = UserWeak(stamp=Stamp(origin=end.machine.address, sequence=99), user_hash=USER, ip=HERE)
+    told_once = told(world)
+    world.wire.heard(end, [weak, weak])
+    world.wire.sent(end, [told_once])
+    world.run_until(world.now + 0.5)
+    with pytest.raises(Broken, match=f"user {USER} sent twice"):
+        world.wire.sent(end, [told_once])
+
+
 def test_users_brought_back_may_be_said_again_and_to_whom_they_came_from() -> None:
     world = quiet_world()
     end, _ = ends(world)
