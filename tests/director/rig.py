@@ -17,8 +17,8 @@ from director.peers import Peers
 from director.runtime import Performers, Runtime
 from ring.address import DirectorAddress, parse_ip
 from ring.effects import LookupAnswered, RunFlushProgram
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from ring.settings import HostSetting, NodeSettings
+from tests.hashing import HASHER
 
 WAIT_S = 10.0
 """No test waits longer than this for anything."""
@@ -112,7 +112,6 @@ def make_directors(
     addresses = tuple(
         DirectorAddress(ip=parse_ip(s.getsockname()[0]), port=s.getsockname()[1]) for s in listeners
     )
-    hasher = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5)
     directors = []
     for listener, own in zip(listeners, addresses, strict=True):
         lines: list[bytes] = []
@@ -123,7 +122,7 @@ def make_directors(
         )
         runtime = Runtime(
             attrs.evolve(settings, **changes),
-            hasher,
+            HASHER,
             Log(log.format_text, Level.DEBUG, write=lines.append),
             proxy_refresh_s=450,
             clock=clock,

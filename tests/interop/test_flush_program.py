@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
+from tests.hashing import HASHER
 from tests.interop.backends import Backends
 from tests.interop.clients import imap_backend
 from tests.interop.flush_service import FlushService
@@ -26,7 +26,6 @@ from tests.interop.rings import Ring
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-HASHER = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5)
 FLUSH_PORT = 20777
 OURS, REAL = DirectorKind.STANDALONE, DirectorKind.REAL
 CASES = {

@@ -21,8 +21,8 @@ from director.kick.anvil import AnvilKicker
 from director.kick.anvil_client import anvil_connection
 from director.kick.listing import LiveSession, parse_anvil_row
 from ring.effects import KickField, KickHash, KickName
-from tests.director.kick.fake_anvil import HASHER
 from tests.director.kick.scripted import kicking
+from tests.hashing import HASHER
 from tests.interop.backends import Backends
 from tests.interop.clients import PASSWORD, ImapSession
 from tests.interop.lab import Lab

@@ -20,8 +20,8 @@ from director.kick.ipc_client import IpcClient, Patience, list_sessions
 from director.kick.listing import LiveSession
 from ring import limits
 from ring.effects import KickField, KickHash, KickName
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from tests.director.kick.scripted import kicking
+from tests.hashing import HASHER
 from tests.interop.backends import Backends
 from tests.interop.clients import PASSWORD, ImapSession
 from tests.interop.dovecot import Dovecot, common_settings, directory_of, login_service
@@ -31,7 +31,6 @@ from tests.interop.programs import signal_nowait, wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-HASHER = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5)
 BUSY = "  service_count = 0\n  process_min_avail = 2\n  process_limit = 2"
 
 

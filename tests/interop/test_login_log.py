@@ -11,8 +11,8 @@ import pytest
 from director.login_log import Login, parse_line
 from director.whatif import mail_hosts
 from ring.address import parse_ip
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from ring.settings import HostSetting
+from tests.hashing import HASHER
 from tests.interop.backends import Backends
 from tests.interop.clients import LOGIN_PROTOCOLS, backends_of
 from tests.interop.lab import Lab
@@ -83,7 +83,7 @@ def test_each_proxied_session_is_read_from_the_log(world: World) -> None:
 
 def test_users_stand_where_the_director_sent_them(world: World) -> None:
     hosts = mail_hosts(HostSetting(ip=parse_ip(ip)) for ip in world.backends.ips)
-    hash_user = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5).hash
+    hash_user = HASHER.hash
     wrong = []
     for login in logins_of(world.proxy.log_text()):
         host = hosts.lookup(hash_user(login.user), b"")

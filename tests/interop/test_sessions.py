@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
+from tests.hashing import HASHER
 from tests.interop.backends import Backends
 from tests.interop.clients import imap_backend
 from tests.interop.lab import Lab
@@ -33,7 +33,6 @@ ALIASES = {f"alias{n}@example.com": f"target{n}@example.com" for n in range(4)}
 WORK_S, ACTION_INTERVAL_S_MAX = 5.0, 0.3
 MOVE_S_MAX = 60.0
 """A move whose report was lost waits for 30 s, and then its user may be settled between hosts."""
-HASHER = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5)
 TEAM = "user_team"
 REDS = ["red0@example.com", "red1@example.com"]
 BLUE = "blue@example.com"

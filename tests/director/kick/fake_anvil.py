@@ -8,10 +8,9 @@ from pathlib import Path
 import attrs
 import trio
 
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from tests.director.kick.scripted import Lines, bound
+from tests.hashing import HASHER
 
-HASHER = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5)
 HERE, THERE = "127.0.0.2", "127.0.0.3"
 
 _guids = itertools.count(1)

@@ -15,8 +15,9 @@ from director.kick.anvil import WATCH_S, AnvilKicker
 from ring import limits
 from ring.address import IpAddress, parse_ip
 from ring.effects import KickField, KickHash, KickName
-from tests.director.kick.fake_anvil import HASHER, HERE, THERE, Dovecot24, Session
+from tests.director.kick.fake_anvil import HERE, THERE, Dovecot24, Session
 from tests.director.kick.scripted import KickBench, bound, kicking
+from tests.hashing import HASHER
 
 
 def nowhere(user_hash: int) -> frozenset[IpAddress]:

@@ -11,8 +11,8 @@ from director.kick.anvil_client import anvil_connection, end_session
 from director.kick.listing import LiveSession, parse_anvil_row
 from director.kick.queue import KickFailed
 from ring import limits
-from tests.director.kick.fake_anvil import HASHER
 from tests.director.kick.scripted import serving
+from tests.hashing import HASHER
 
 GREETING = b"VERSION\tanvil-server\t2\t0\n"
 ROW = b"19644\tu1\timap-login\t127.0.0.1\t086a8e3b924e026bbc4c000083ecc375\t127.0.0.3\taltu1"

@@ -13,8 +13,9 @@ from director.kick.queue import KickDone, KickFailed, KickTarget
 from director.settings import KickMethod
 from ring.address import IpAddress
 from ring.effects import KickName
-from tests.director.kick.fake_anvil import HASHER, HERE, Dovecot24, Session
+from tests.director.kick.fake_anvil import HERE, Dovecot24, Session
 from tests.director.kick.scripted import KickBench, bound, kicking, serving
+from tests.hashing import HASHER
 
 
 async def silent(stream: trio.SocketStream) -> None:

@@ -15,10 +15,9 @@ import trio.testing
 from director.kick.ipc import IpcKicker
 from ring import limits
 from ring.effects import KickField, KickHash, KickName
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from tests.director.kick.scripted import KickBench, Lines, kicking, serving
+from tests.hashing import HASHER
 
-HASHER = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5)
 HERE, THERE = "127.0.0.2", "127.0.0.3"
 HEADER = b":username\tuser_dirhash\tuser_dirdest\tservice\tsrc-ip\tdest-ip\tdest-port\n"
 

@@ -12,8 +12,8 @@ from director.kick.ipc_client import IpcClient, Patience, list_sessions
 from director.kick.listing import LiveSession
 from director.kick.queue import KickFailed
 from ring import limits
-from tests.director.kick.fake_anvil import HASHER
 from tests.director.kick.scripted import Lines, serving
+from tests.hashing import HASHER
 
 RECORDED_LIST = (
     b":username\tuser_alt\tservice\tsrc-ip\tdest-ip\tdest-port\n"

@@ -23,8 +23,9 @@ from ring import limits
 from ring.effects import Noted
 from ring.node import RingNode
 from ring.settings import HostSetting, NodeSettings
-from tests.director.kick.fake_anvil import HASHER, HERE, THERE, Dovecot24, Session
+from tests.director.kick.fake_anvil import HERE, THERE, Dovecot24, Session
 from tests.director.kick.scripted import Lines, serving
+from tests.hashing import HASHER
 
 GOLD = "127.0.0.9"
 WALL = 1_700_000_000

@@ -15,9 +15,9 @@ from director.sessions.admin import AdminDesk, AdminSession
 from ring.address import DirectorAddress
 from ring.commands import Command
 from ring.effects import CommandAnswered, Kick, KickField, KickHash, KickName
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from ring.node import RingNode
 from ring.settings import HostSetting, NodeSettings
+from tests.hashing import HASHER
 
 WALL = 1_700_000_000
 USER_EXPIRE_S = 900
@@ -45,7 +45,7 @@ class Office:
         own = directors[0] if directors else None
         settings = NodeSettings(own=own, directors=directors, hosts=hosts)
         self.node = RingNode(settings, 0.0, WALL)
-        self.hash_user = UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5).hash
+        self.hash_user = HASHER.hash
         self.poll_set = PollSet(self.settle, lambda: self.time)
         self.desk = AdminDesk(
             poll_set=self.poll_set,

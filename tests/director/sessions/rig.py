@@ -27,9 +27,9 @@ from director.sessions.rewriter import HostFields
 from ring.address import parse_ip
 from ring.commands import Answer, Command
 from ring.effects import Dial, Hangup
-from ring.hashing import HashKind, UserHasher, UsernameTemplate
 from ring.settings import HostSetting, NodeSettings
 from tests.director.rig import Kicker
+from tests.hashing import HASHER
 
 NOW = 1_790_000_000.0
 HOSTS = (
@@ -119,7 +119,7 @@ class Desk:
         node_settings = NodeSettings(own=None, directors=(), hosts=hosts, user_expire_s=expire_s)
         self.runtime = Runtime(
             node_settings,
-            UserHasher(UsernameTemplate.parse("%Lu"), HashKind.MD5),
+            HASHER,
             Log(log.format_text, Level.DEBUG, write=self.lines.append),
             proxy_refresh_s=expire_s // 2,
             clock=lambda: self.now,
